@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from taskmaster.errors import UsageError
-from taskmaster.postgres.key_operators import operator_of, operators_of
+from taskmaster.postgres.key_operators import KeyOperators, operator_of, operators_of
 from taskmaster.postgres.statements import SourceConnection
 from taskmaster.records import record
 from taskmaster.runtime.log import clean_logger
@@ -138,15 +138,14 @@ class Table:
         columns: Its columns by name.
         key: The columns of the key.
         partitioned: Whether its rows are in other tables.
-        operators: Schema of the operators that compare its key, as SQL; "" for those that are found
-            without one.
+        operators: What compares its key.
     """
 
     quoted: str
     columns: dict[str, Column]
     key: tuple[Column, ...]
     partitioned: bool
-    operators: str = ""
+    operators: KeyOperators = KeyOperators()
 
     @property
     def sql(self) -> str:
@@ -178,14 +177,14 @@ class Table:
         """
         values = list(self.values_of(key))
         placeholders = [column.placeholder for column in self.key]
-        operator = operator_of(sign, self.operators)
+        operator = operator_of(sign, self.operators.schema)
         if len(self.key) == 1:
             return f"{self.key_sql} {operator} {placeholders[0]}", values
         condition = f"{self.key_sql} {operator} ({', '.join(placeholders)})"
         if not self.partitioned:
             return condition, values
         # The server leaves out partitions by single columns alone, not by a row of them.
-        first = f"{self.key[0].sql} {operator_of(f'{sign[0]}=', self.operators)} {placeholders[0]}"
+        first = f"{self.key[0].sql} {operator_of(f'{sign[0]}=', self.operators.schema)} {placeholders[0]}"
         return f"{condition} AND {first}", [*values, values[0]]
 
     def index(self, *, unique: bool = False) -> str:

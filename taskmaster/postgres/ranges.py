@@ -13,7 +13,7 @@ from typing import Any
 from taskmaster.errors import UsageError
 from taskmaster.model import Job
 from taskmaster.postgres.catalog import Table, look_up
-from taskmaster.postgres.key_operators import operator_of
+from taskmaster.postgres.key_operators import is_visible, operator_of
 from taskmaster.postgres.statements import Dsn, SourceConnection, durations
 from taskmaster.sources.key_ranges import RangeSource
 
@@ -34,6 +34,8 @@ class KeyRange:
         label: The ``label`` that ``ranges`` was given.
         partitioned: Whether the table's rows are in partitions.
         operators: Schema of the operators that compare the key, as SQL; "" for the server's own.
+        searched: Operators that the search path has to lead to: the condition is an error where it
+            does not.
 
     Example::
 
@@ -53,9 +55,10 @@ class KeyRange:
     label: Any = None
     partitioned: bool = False
     operators: str = ""
+    searched: tuple[str, ...] = ()
 
     def __setstate__(self, state: Sequence[Any]) -> None:
-        # A state from before ``partitioned`` or ``operators`` has fewer values.
+        # A state from before ``partitioned``, ``operators`` or ``searched`` has fewer values.
         for at, field in enumerate(fields(self)):
             object.__setattr__(self, field.name, state[at] if at < len(state) else field.default)
 
@@ -75,6 +78,7 @@ class KeyRange:
         parts.append(f"{left} {self._operator('<=')} {self._placeholders('hi')}")
         if self.partitioned and len(names) > 1:
             parts += self._bounds(names)
+        parts += map(is_visible, self.searched)
         return " AND ".join(parts)
 
     @property
@@ -92,7 +96,8 @@ class KeyRange:
             connection: of any DB-API driver that takes ``%(name)s``.
             columns: what to select, as SQL.
         """
-        order = ", ".join(self.key)
+        # A bare name would be what is selected under it, such as a text.
+        order = ", ".join(f"{self.table}.{column}" for column in self.key)
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {columns} FROM {self.table} WHERE {self.where()} ORDER BY {order}", self.values)
             found: list[Any] = cursor.fetchall()
@@ -224,7 +229,7 @@ class Ranges(RangeSource):
     def _range(self, lo: Any, hi: Any) -> KeyRange:
         table = self._found()
         names, types = zip(*((column.sql, column.compared_as) for column in table.key), strict=True)
-        return KeyRange(lo, hi, table.sql, names, types, self._label, table.partitioned, table.operators)
+        return KeyRange(lo, hi, table.sql, names, types, self._label, table.partitioned, *table.operators)
 
     def _border(self, lo: Any, hi: Any, count: int, *, descending: bool = False) -> Any:
         """Scan ``count`` entries of the index; the rows themselves are not read."""

@@ -471,6 +471,33 @@ def test_keys_of_which_not_all_can_be_compared_are_refused(database: str, sql: C
     assert [job.key for job in jobs] == expected
 
 
+@pytest.mark.parametrize("lo", [0, 1])
+def test_a_worker_whose_search_path_leads_elsewhere_reads_no_other_rows(database: str, sql: Sql, lo: int) -> None:
+    """It would compare the values as texts; with the master's path it reads the master's rows."""
+    make_odd_type(sql)
+    sql("CREATE TABLE odd (t int, k ext.odd, PRIMARY KEY (t, k)); CREATE SCHEMA other; CREATE TABLE other.odd (t int)")
+    sql("INSERT INTO odd SELECT n % 3, n FROM generate_series(1, 30) n")
+    expected = sql("SELECT t, k::text FROM odd ORDER BY odd.t, odd.k")
+    told = f"{database} options='-c search_path=public,ext'"
+    with closing(postgres.ranges(told, "odd", ["t", "k"], rows=7, target=None)) as source:
+        found = drawn(source)
+    with closing(psycopg2.connect(told)) as connection:
+        assert [row for one in found for row in one.fetch(connection, "t, k::text")] == expected
+    for path in ("public", "other,public", "nowhere"):
+        with closing(psycopg2.connect(f"{database} options='-c search_path={path}'")) as connection:
+            with pytest.raises(
+                psycopg2.Error, match=r"does not lead to ext\.>\(ext\.odd,ext\.odd\): add the schema ext"
+            ):
+                found[lo].fetch(connection)
+            connection.rollback()
+            with connection.cursor() as cursor, pytest.raises(psycopg2.Error, match="does not lead to"):
+                # Also where no row is there to be looked at.
+                cursor.execute(
+                    f"UPDATE public.odd o SET t = 1 WHERE o.t = 9 AND {found[lo].where('o.t', 'o.k')}", found[lo].values
+                )
+    assert not postgres.KeyRange.__new__(postgres.KeyRange).__setstate__((1, 2, "t", ("id",), ("int",)))
+
+
 def test_types_are_named_with_their_schema(database: str, sql: Sql) -> None:
     """A worker may have another search path than the master."""
     sql("CREATE SCHEMA app; CREATE TYPE app.mood AS ENUM ('sad', 'ok', 'happy'); SET search_path = app")
