@@ -117,7 +117,7 @@ class Run:
         self._checkpointer = Checkpointer(
             store, *guarded, identity, dedup, record, completion=completion, steers=self.steers
         )
-        self._checks = checks = JobChecks(identity, record)
+        self._checks = checks = JobChecks(identity, record, self.steers.note_left_out)
         hurry, kind = self._checkpointer.hurry, ReaderByTurns if by_turns else Reader
         self._reader = kind(
             source, *guarded, identity, dedup, record.mark, planned=hurry, checks=checks, expected=expected(record)

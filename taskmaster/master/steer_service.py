@@ -126,6 +126,7 @@ class SteerService:
         self._figures: SlaveFigures | None = None
         self._choice: FailedChoice | None = None
         self.exit_code: int | None = None
+        self._left_out = ""  # as it was noted in this session
         self._closed = False
         self._looks: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "trail": self._look_trail,
@@ -303,6 +304,12 @@ class SteerService:
         with self._lock:
             self.steering.note(self._clock(), command, reason, after, before)
 
+    def note_left_out(self, why: str) -> None:
+        """Write into the trail why the run leaves jobs out, once in a session."""
+        if why != self._left_out:
+            self._left_out = why
+            self.note(SessionCommand.LEFT_OUT, why)
+
     def note_end(self, error: BaseException | None, successor: str = "", left_out: str = "") -> None:
         """Write into the trail how the session has ended; a second call writes nothing.
 
@@ -320,7 +327,7 @@ class SteerService:
             counts = self._broker.counts()
             self.history.end(self._clock(), counts.settled, counts.failed)
         if left_out:
-            self.note(SessionCommand.LEFT_OUT, left_out)
+            self.note_left_out(left_out)
         command = SessionCommand.FINISHED if error is None else SessionCommand.STOPPED
         reason = "" if error is None else clean(str(error) or getattr(error, "why", ""))[:LONGEST_END_REASON]
         after = "" if error is None else f"exit code {code}"

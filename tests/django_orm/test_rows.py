@@ -275,6 +275,7 @@ def test_a_key_that_would_be_compared_as_text_is_refused(
 
     assert list(RangeQuerySetWrapper(slugs, key="slug", step=3)) == [str(n) for n in range(1, 21)]
 
+
 @pytest.mark.parametrize("binding", [False, True])
 @pytest.mark.parametrize("key", ["place", ("place", "id")])
 def test_a_column_may_be_wider_than_its_field(use: Any, database: str, sql: Sql, key: Any, *, binding: bool) -> None:

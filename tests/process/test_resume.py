@@ -305,6 +305,15 @@ UNSEEN_ORDERS = {
 }
 
 
+KILLED = """
+import time
+def handle_job(job):
+    pathlib.Path(f"at-{job}").touch()
+    while job == 5 and not pathlib.Path("go").exists():
+        time.sleep(0.01)
+"""
+
+
 @pytest.mark.parametrize("order", UNSEEN_ORDERS)
 def test_a_resumed_run_that_leaves_jobs_out_does_not_end_well(playground: Playground, order: str) -> None:
     """Nor does a session that goes on after the one that has found it; a new run does."""
@@ -322,6 +331,26 @@ def test_a_resumed_run_that_leaves_jobs_out_does_not_end_well(playground: Playgr
     assert "All done" not in ended.output + again.output
     assert "this run leaves jobs out" in again.output
     assert "All done" in anew.output
+
+
+def test_a_run_that_leaves_jobs_out_knows_it_also_when_its_master_is_killed(playground: Playground) -> None:
+    """What it has noticed is in the state before the jobs that come instead are done."""
+    playground.write("mod.py", PREAMBLE + UNSEEN_ORDERS["a list that is shuffled"] + KILLED)
+    command = ("tm-run", "mod.py", "1", "--progress=none")
+    first = playground.run(*command, "--limit=2")
+    playground.write("second", "")
+    killed = playground.start(*command)
+    wait_for("a job that came instead", lambda: playground.directory.joinpath("at-5").exists())
+    wait_for("a checkpoint", lambda: playground.look("SELECT settled FROM run")[0] > 2)
+    killed.kill()
+    killed.end()
+    playground.write("go", "")
+    again = playground.run(*command)
+
+    assert first.process.returncode == 75, first.output
+    assert "does not go on where it was" in killed.output
+    assert again.process.returncode == 1, again.output
+    assert "this run leaves jobs out" in again.output
 
 
 def test_fewer_jobs_than_expected_are_no_error_and_not_all(playground: Playground) -> None:

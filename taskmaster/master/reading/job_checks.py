@@ -42,6 +42,8 @@ class JobChecks:
     Args:
         identity: tells jobs apart.
         record: the run as it was at the start of this session; None for a new one.
+        tell: called, without the master's lock, with what speaks for jobs that are left out, before
+            the next job is handed out: it has to be in the state by then.
 
     Attributes:
         identity: Tells jobs apart.
@@ -49,10 +51,13 @@ class JobChecks:
         doubt: What speaks for jobs that this session leaves out, as a sentence; "" if nothing does.
     """
 
-    def __init__(self, identity: JobIdentity, record: RunRecord | None = None) -> None:
+    def __init__(
+        self, identity: JobIdentity, record: RunRecord | None = None, tell: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.error: TaskmasterError | None = None
         self.doubt = ""
         self.identity = identity
+        self._tell = tell
         self._order: KeyOrder | None = None
         self._resumed = record is not None and record.mark is not None
         self._before = record.left_out if record is not None else ""
@@ -117,6 +122,7 @@ class JobChecks:
                 "each time, and begin after `last`, compared as they are sorted. --reset runs all again."
             )
             logger.warning("%s", self.doubt)
+            self._tell(self.left_out)
         return ""
 
     def check(self, first: int, jobs: list[Any]) -> UsageError | None:
@@ -138,6 +144,8 @@ class JobChecks:
             found = take_keys(jobs, self.identity)
         if found and self._order is not None and self._order.breaks(found) and not self.doubt:
             logger.warning("%s", order_warning(self._name, self.fault))
+            if self._resumed:
+                self._tell(self.left_out)
         return None if len(found) == len(jobs) else self._error(jobs[len(found)])
 
     def _error(self, job: Any) -> UsageError:

@@ -16,6 +16,7 @@ from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
+from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
 from taskmaster.master.reading.successor import expected, successor
@@ -104,11 +105,36 @@ def test_one_that_does_is_not(again: Any) -> None:
     assert doubt(again, 3, "key 3, then 4") == ""
 
 
+def test_a_doubt_is_told_at_once() -> None:
+    """So that it is in the state before a job is done: the master may be killed."""
+    record = RunRecord("r", resumed=True, mark=keys.encode(3), settled=3, trail=stopped("key 3, then 4"))
+    told: list[str] = []
+    checks = JobChecks(JobIdentity(), record, told.append)
+    checks.compare("get_jobs", "key 3, then 4", "key 3, then 5")
+
+    assert told == [checks.doubt] != [""]
+
+
+def test_keys_out_of_order_are_told_at_once_where_a_run_was_resumed() -> None:
+    """One that is new has left nothing out."""
+    record = RunRecord("r", resumed=True, mark=keys.encode(3), settled=3)
+    for resumed in (record, None):
+        told: list[str] = []
+        checks = JobChecks(JobIdentity(), resumed, told.append)
+        checks.follow_order("get_jobs", KeyOrder(3))
+        checks.check(0, [4, 6, 5])
+
+        assert checks.fault
+        assert told == ([checks.left_out] if resumed else [])
+
+
 def test_nothing_is_expected_where_the_run_has_gone_on_since() -> None:
-    """Because it was killed, or has come further than what was said."""
+    """It has come further than what was said; of a session that was killed, nobody knows whether it
+    has compared.
+    """
     mark = keys.encode(3)
     killed = RunRecord("r", resumed=True, mark=mark, trail=stopped("key 3, then 4", commands=("stopped", "resumed")))
     further = RunRecord("r", resumed=True, mark=mark, trail=stopped("key 2, then 3"))
     same = RunRecord("r", resumed=True, mark=mark, trail=stopped("key 3, then 4", commands=("stopped", "note")))
 
-    assert [expected(record) for record in (killed, further, same)] == ["", "", "key 3, then 4"]
+    assert [expected(record) for record in (killed, further, same)] == ["key 3, then 4", "", "key 3, then 4"]
