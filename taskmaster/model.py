@@ -128,15 +128,15 @@ class Failure(NamedTuple):
             index, type_, message, traceback, kind, after, worker = value
         except (TypeError, ValueError) as exc:
             raise ValueError(f"not a failure: {exc}") from None
-        if not all(type(text) is str for text in (type_, message, traceback)):
+        if not all(type(text) is str for text in (type_, message, traceback, kind)):
             raise ValueError("not a failure: a text is expected where something else came")
-        if type(kind) is not str or type(after) is not float or type(worker) is not int:
+        if kind not in _FAILURE_KINDS or type(after) is not float or type(worker) is not int:
             raise ValueError("not a failure: it is of no known kind")
         if type(index) is not int or not 0 <= index <= MAX_BATCH:
             raise ValueError(f"not a failure: an index is not between 0 and {MAX_BATCH}")
         if not -1.0 <= after < math.inf:
             raise ValueError(f"not a failure: a job cannot wait for {after} s")
-        return cls(index, type_, message, traceback, FailureKind(kind), after, worker)
+        return cls(index, type_, message, traceback, _FAILURE_KINDS[kind], after, worker)
 
 
 class ReportEnd(StrEnum):
@@ -231,6 +231,10 @@ class Report(NamedTuple):
         try:
             token, upto, extra, failures, keep, end, suspects, detail, together, long, *more = value
             seconds, worker, beside, times = more
+            if not (type(token) is type(detail) is type(end) is str) or end not in _ENDS:
+                raise ValueError("a text is expected where something else came")
+            if type(worker) is not int or type(seconds) not in (int, float):
+                raise ValueError("a number is expected where something else came")
             report = cls(
                 token,
                 upto,
@@ -239,18 +243,16 @@ class Report(NamedTuple):
                 keep,
                 _ENDS[end],
                 tuple(suspects),
-                detail,
+                detail[:LONGEST_DETAIL],
                 bool(together),
                 tuple(long),
                 float(seconds),
-                int(worker),
+                worker,
                 beside,
                 JobTimes.from_wire(times) if times else NO_TIMES,
             )
-        except (TypeError, ValueError, KeyError, OverflowError) as exc:
+        except (TypeError, ValueError, OverflowError) as exc:
             raise ValueError(f"not a report: {exc}") from None
-        if not (type(token) is type(detail) is str):
-            raise ValueError("not a report: a text is expected where something else came")
         numbers = (upto, keep, beside, *report.extra, *report.suspects, *report.long)
         for number in numbers:
             if type(number) is not int or not 0 <= number <= MAX_BATCH:
@@ -260,6 +262,8 @@ class Report(NamedTuple):
         return report
 
 
+LONGEST_DETAIL = 1000  # characters of how a worker died
+_FAILURE_KINDS = {str(kind): kind for kind in FailureKind}
 _ENDS = {str(end): end for end in ReportEnd}  # to call the class would take three times as long
 
 
@@ -310,9 +314,11 @@ class Want(NamedTuple):
         """
         try:
             batches, jobs, small, reason = value
-            return cls(int(batches), int(jobs), int(small), str(reason)[:100])
-        except (TypeError, ValueError, OverflowError) as exc:
+        except (TypeError, ValueError) as exc:
             raise ValueError(f"not a wish: {exc}") from None
+        if not (type(batches) is type(jobs) is type(small) is int and type(reason) is str):
+            raise ValueError("not a wish: a number or a text is expected where something else came")
+        return cls(batches, jobs, small, reason[:100])
 
 
 class AnswerState(StrEnum):

@@ -19,6 +19,7 @@ __all__ = [
     "clean",
     "clean_lines",
     "clean_message",
+    "clean_short",
     "is_url",
     "without_password",
     "without_passwords_in",
@@ -121,6 +122,13 @@ def clean(text: str) -> str:
     for each other character that would move the cursor or change colours.
     """
     return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def clean_short(value: Any, most: int) -> str:
+    """Return the first characters of a text that somebody else has sent, in one line; "" for what
+    is no text. To clean all of a very long one would take seconds.
+    """
+    return clean(value[:most]) if isinstance(value, str) else ""
 
 
 def clean_lines(text: str) -> str:

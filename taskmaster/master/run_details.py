@@ -151,7 +151,7 @@ class RunDetails:
         """Answer ``look("history")``: rows after ``since_seq`` of the ``span`` 10m, 6h or all."""
         span, since = arguments.get("span"), arguments.get("since_seq")
         with self._lock:
-            page = self.history.page(str(span), since if type(since) is int else 0)
+            page = self.history.page(span if isinstance(span, str) else "", since if type(since) is int else 0)
         return {"columns": list(HISTORY_COLUMNS), "held": list(HELD_NAMES), **page._asdict()}
 
     def look_kinds(self, arguments: Mapping[str, Any]) -> dict[str, Any]:

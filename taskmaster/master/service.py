@@ -24,7 +24,7 @@ from taskmaster.master.skew import Skew
 from taskmaster.master.steer_service import SteerService
 from taskmaster.master.steering.records import SessionCommand
 from taskmaster.model import PROTOCOL, Answer, AnswerState, Report, Want
-from taskmaster.redaction import clean
+from taskmaster.redaction import clean, clean_short
 from taskmaster.runtime.log import clean_logger
 from taskmaster.units import show_count
 from taskmaster.view.snapshot import SlaveState
@@ -34,7 +34,9 @@ __all__ = ["Service"]
 logger = clean_logger(__name__)
 
 MAX_WORKERS = 4096
+MAX_SLOTS = 65_536  # jobs that one slave runs at once
 MAX_OFFERS = 100_000
+LONGEST_NAME = 200  # characters of a slave's name
 MAX_BAD_ENDS, LONGEST_BAD_END = 100, 300  # of slaves that are remembered; characters of one
 FAILURES_PAGE_JOBS = 200  # failed jobs in one answer
 FAILURES_PAGE_CHARACTERS = 1024 * 1024  # about how many characters of failed jobs in one answer
@@ -42,12 +44,26 @@ FAILURES_WAIT_SECONDS = 0.1  # the longest wait of failures() for a running chec
 
 
 def _other_protocol(info: dict[str, Any]) -> str:
-    theirs, spoken = str(info.get("version"))[:50], str(info.get("protocol"))[:50]
+    theirs, spoken = clean_short(info.get("version"), 50) or "that does not tell its version", info.get("protocol")
+    spoken = spoken if type(spoken) is int else "none"
     return (
         f"It runs Taskmaster {theirs}, which speaks protocol {spoken}, and the master runs Taskmaster {__version__}, "
         f"which speaks protocol {PROTOCOL}. Install Taskmaster {__version__} on the slave's machine, or the slave's "
         "version on the master's."
     )
+
+
+def _tells_what_it_holds(info: dict[str, Any]) -> bool:
+    """Return whether a hello is well-formed in what it says of batches, before anything is changed
+    by it: a slave that is let in by half would stay for a minute after its connection has ended.
+    """
+    held, offers = info.get("held", ()), info.get("offers", ())
+    if not (isinstance(held, list | tuple) and isinstance(offers, list | tuple)):
+        return False
+    if not all(isinstance(offer, list | tuple) and len(offer) == 3 for offer in offers):
+        return False
+    known = all(type(token) is str and type(index) is type(ticket) is int for token, index, ticket in offers)
+    return known and all(isinstance(token, str) for token in held)
 
 
 class Service:
@@ -128,21 +144,21 @@ class Service:
         ident, name = info.get("session"), info.get("name")
         workers, slots = info.get("workers"), info.get("slots")
         texts = isinstance(ident, str) and isinstance(name, str) and 0 < len(ident) <= 64
-        if not texts or type(workers) is not int or type(slots) is not int:
-            return self._refuse(info, "The slave's hello lacks its session, name, workers or slots.")
-        name = clean(str(name))[:200]  # it is shown and written down in many places
+        if not texts or type(workers) is not int or type(slots) is not int or not _tells_what_it_holds(info):
+            return self._refuse(info, "The slave's hello lacks its session, name, workers, slots or batches.")
+        name = clean_short(name, LONGEST_NAME)  # it is shown and written down in many places
         admission = self._skew.compare(info, name, self._is_connected)
         if admission.refusal:
             return self._refuse(info, admission.refusal)
         workers = min(max(1, workers), MAX_WORKERS)
-        slave = ConnectedSlave(str(ident), name, workers, max(1, slots), self._clock())
+        slave = ConnectedSlave(str(ident), name, workers, min(max(1, slots), MAX_SLOTS), self._clock())
         return self._welcome(slave, info, admission.warning)
 
     def _welcome(self, slave: ConnectedSlave, info: dict[str, Any], warning: str) -> dict[str, Any]:
         """Let a slave in; return what it has to know of the run."""
         slave.told = self._broker.limits.told_slaves
         with self._lock:
-            self._broker.enter(slave, [token for token in info.get("held", ()) if isinstance(token, str)])
+            self._broker.enter(slave, list(info.get("held", ())))
             taken = self._take_over(slave, info)
             self._reports.figures.meet(slave, info)
         logger.info(
@@ -173,6 +189,8 @@ class Service:
             want: the ``Want`` of the slave.
         """
         wish = Want.from_wire(want)
+        if not isinstance(session, str) or not isinstance(reports, list | tuple):
+            raise ValueError("exchange(session, reports, want): a text and a list are expected")  # noqa: TRY004
         with self._lock:
             slave = self._broker.slaves.heard(session, self._clock())
         if slave is None or slave.told != self._broker.limits.told_slaves:
@@ -212,9 +230,9 @@ class Service:
             session: names the slave's process.
             bad_end: what its workers could not do at their end; "" if they ended well.
         """
-        said = clean(bad_end[:LONGEST_BAD_END]).rstrip(".") if isinstance(bad_end, str) else ""
+        said = clean_short(bad_end, LONGEST_BAD_END).rstrip(".")
         with self._lock:
-            slave = self._broker.slaves.get(session)
+            slave = self._broker.slaves.get(session) if isinstance(session, str) else None
             if slave is None:
                 return
             if said:  # before it is gone, for which the end of a run waits
@@ -235,7 +253,7 @@ class Service:
     def _refuse(self, info: Any, why: str) -> dict[str, Any]:
         """Return the answer to a slave that is not let in, and remember it for ``why``."""
         name = info.get("name") if isinstance(info, dict) else None
-        self.refused = f"{clean(name)[:200]}: {clean(why)}" if isinstance(name, str) else clean(why)
+        self.refused = f"{clean_short(name, LONGEST_NAME)}: {clean(why)}" if isinstance(name, str) else clean(why)
         self.refused = self.refused.rstrip(".")
         self.refusals += 1
         return {"ok": False, "why": why}
@@ -304,7 +322,7 @@ class Service:
         if info.get("run") != self._run:
             return taken
         for token, index, ticket in info.get("offers", ())[:MAX_OFFERS]:
-            new = self._broker.takeover.reclaim(slave, ticket) if type(ticket) is int else None
-            if new is not None and isinstance(token, str) and type(index) is int:
+            new = self._broker.takeover.reclaim(slave, ticket)
+            if new is not None:
                 taken.append((token, index, new))
         return taken

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from taskmaster.redaction import clean_short
 from taskmaster.runtime.log import clean_logger
 
 __all__ = ["Admission", "Skew"]
@@ -75,13 +76,9 @@ class Skew:
             name: how it is called.
             is_connected: says whether the slave of a session is connected; others do not count.
         """
-        session, code = str(info.get("session")), info.get("code")
-        code = code[:64] if isinstance(code, str) else ""
-        callback = info.get("callback")
-        callback = callback if isinstance(callback, str) else ""
-        file = info.get("place")
-        file = file[:LONGEST_PATH] if isinstance(file, str) else ""
-        target = str(info.get("target") or callback)[:200]
+        session, code, callback, file = (_text(info, name) for name in ("session", "code", "callback", "place"))
+        code = code[:64]
+        target = _text(info, "target")[:200] or callback[:200]
         if self._is_of_another_run(callback) or self._is_another_file(callback, code, file, target):
             logger.warning("the slave %s is refused: it was started with %s", name, target)
             return Admission(refusal=_other_run(self._target, target))
@@ -188,6 +185,12 @@ class Skew:
         return found
 
 
+def _text(info: dict[str, Any], name: str) -> str:
+    """Return what a hello says of something; "" if it is no text."""
+    found = info.get(name)
+    return found[:LONGEST_PATH] if isinstance(found, str) else ""
+
+
 def _folders(target: str) -> list[str]:
     """Return the folders in a target that was named from the working directory; none for a full
     path.
@@ -213,8 +216,8 @@ def _refusal(other: str, code: str) -> str:
 
 
 def _compare_python(info: dict[str, Any], name: str) -> None:
-    ours, theirs = platform.python_version(), str(info.get("python"))[:50]
-    if info.get("python") is not None and theirs.split(".")[:2] != ours.split(".")[:2]:
+    ours, theirs = platform.python_version(), clean_short(info.get("python"), 50)
+    if theirs and theirs.split(".")[:2] != ours.split(".")[:2]:
         logger.warning(
             "the slave %s runs Python %s, and this master %s: if jobs cannot be unpickled there, use one version",
             name,

@@ -20,6 +20,7 @@ from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.broker.verdicts import Verdict
 from taskmaster.master.tally.durations import Durations, bucket_of
 from taskmaster.records import changing
+from taskmaster.redaction import clean_short
 from taskmaster.view.snapshot import SlaveState
 
 __all__ = ["SORTED_BY", "SlaveFigures"]
@@ -111,7 +112,7 @@ class SlaveFigures:
         """Note that a slave has said hello, for the first time or again."""
         found = self._known.get(slave.id)
         if found is None:
-            release, python = str(info.get("version", ""))[:50], str(info.get("python", ""))[:50]
+            release, python = clean_short(info.get("version"), 50), clean_short(info.get("python"), 50)
             now = self._clock()
             found = _Figures(slave.name, slave.workers, release, python, self._wall(), now)
             found.samples.append((now, 0))

@@ -244,7 +244,7 @@ class SteerService:
         most = min(most, MOST_SLAVES_ANSWERED) if type(most) is int and most > 0 else MOST_SLAVES_ANSWERED
         with self._lock:
             self._figures.tick()
-            rows = self._figures.rows(first, most, str(sort))
+            rows = self._figures.rows(first, most, sort if isinstance(sort, str) else "")
             count, before = len(self._figures), self._figures.gone_before
         return {"rows": self._figures.named(rows), "slaves": count, "gone_before": before}
 

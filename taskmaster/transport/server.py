@@ -310,9 +310,10 @@ class Server(managers.Server):
         except BaseException as exc:
             # Also a result that is not plain, or above the limit: nothing of it was sent, so that
             # the peer can be told.
-            logger.warning("a slave's %s failed: %s: %s", method, type(exc).__name__, exc)
+            why = f"{type(exc).__name__}: {exc}"[:1000]
+            logger.warning("a slave's %s failed: %s", method, why)
             logger.debug("its traceback", exc_info=True)
-            return frame(("#ERROR", f"{type(exc).__name__}: {exc}"[:1000]))
+            return frame(("#ERROR", why))
 
     def _now_speaks_for(self, peer: Peer, session: str) -> None:
         """Note that a peer speaks for one session, which has said hello on it last: it must not

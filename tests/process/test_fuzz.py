@@ -17,6 +17,7 @@ from support.ledger import ENDLESS
 from support.playground import Playground
 
 from taskmaster.errors import TaskmasterError
+from taskmaster.model import PROTOCOL
 from taskmaster.transport import client, keyfile, plain
 from taskmaster.transport.handshake import HANDSHAKE_SECONDS
 
@@ -231,21 +232,20 @@ def call(dice: random.Random, session: str, tokens: list[str]) -> tuple[str, tup
     token = dice.choice([*tokens, "i.1", "", "x"])
     number = dice.choice([0, 1, 5, 32768, 32769, -1, 2**40])
     failure = (number, "E", "m" * dice.choice([1, 5000]), "t", dice.choice(["error", "final", "abort2", 5]), 0.0, 1)
-    report = (
-        token,
-        number,
-        (number,),
-        (failure,),
-        number,
-        dice.choice(["", "finished", "crashed", "raised", "odd"]),
-        (number,),
-        "d",
-    )
-    report = (*report, dice.choice([True, None]), (number,))
+    end = dice.choice(["", "finished", "crashed", "raised", "odd"])
+    long, times = (dice.choice([(), (number,)]), dice.choice([(), (0.1, 0.1, (3, 1)), value(dice)]))
+    report: tuple = (
+        token, number, (number,), (failure,), number, end, (number,), "d", dice.choice([True, None]), long,
+        dice.choice([0.5, -1.0, "x"]), dice.choice([0, 7, None]), dice.choice([0, number]), times,
+    )  # fmt: skip
+    if dice.random() < 0.5:
+        at = dice.randrange(len(report))
+        report = (*report[:at], value(dice), *report[at + 1 :])
     want = (dice.choice([0, 1, -5, 10**9]), dice.choice([0, 1, 10**9]), dice.choice([0, 10**9]), "r" * 500)
     about = {
-        "protocol": dice.choice([2, 2, 1, "2"]), "session": dice.choice([session, "", "x" * 65, 5]), "name": "n" * 500,
-        "workers": dice.choice([1, 0, -1, 10**9]), "slots": dice.choice([1, -1, 10**12]), "held": value(dice),
+        "protocol": dice.choice([PROTOCOL] * 9 + [1, "2"]), "name": "n" * 500,
+        "session": dice.choice([session] * 5 + ["", "x" * 65, 5]), "held": dice.choice([[], tokens, value(dice)]),
+        "workers": dice.choice([1, 0, -1, 10**9]), "slots": dice.choice([1, -1, 10**12]),
         "offers": dice.choice([[], [("a", 1, 2)], value(dice)]), "run": dice.choice(["", "x", value(dice)]),
     }  # fmt: skip
     arguments = {

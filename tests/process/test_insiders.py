@@ -52,10 +52,21 @@ def pickled(values: bytes) -> bytes:
 
 
 MILLION = 1_000_000
+TEXT = b"\x8c%c"
 MOST = plain.MAX_OPCODES - 10
 BODIES = {
     "a million sets": pickled(b"\x8f" * MILLION),
-    "as many sets as are taken": pickled(b"\x8f" * (MOST // 4)),
+    "a key nested as deeply as it can be said": pickled(b"}" + b")" + b"\x85" * (MOST - 10) + b"Ns"),
+    "a session nested as deeply as it can be said": pickled(
+        TEXT % 5 + b"queue" + TEXT % 8 + b"exchange(" + b")" + b"\x85" * 400_000 + b"](K\0K\0K\0" + TEXT % 0 + b"tt}"
+    ),
+    "integers with one hash as keys": pickled(
+        b"}(" + b"".join(b"\x8a\x0c" + (n * (2**61 - 1)).to_bytes(12, "little") + b"N" for n in range(30_000)) + b"u"
+    ),
+    "an integer of megabytes": pickled(b"\x8b" + struct.pack("<I", 15 * MILLION) + b"\x7f" * 15 * MILLION),
+    "a name of control characters": b"".join(
+        frame(("queue", "hello", ({"protocol": 0, "name": "\x1b" * 15 * MILLION},), {}))
+    ),
     "sixteen million lists": pickled(b"]" * (16 * MILLION)),
     "as many lists as are taken": pickled(b"]" * MOST),
     "as many texts as are taken": pickled(b"\x8c\x04\xc3\xa9\xc3\xa9" * MOST),

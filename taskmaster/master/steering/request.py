@@ -8,11 +8,12 @@ from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.records import record
-from taskmaster.redaction import clean
+from taskmaster.redaction import clean, clean_short
 
 __all__ = ["Command", "SteerRequest"]
 
 LONGEST_ARGUMENT = 300  # characters of a reason or of an argument
+LONGEST_CLEANED = 10  # times what is kept of a text: it may hold spaces that are not
 LONGEST_OPERATOR_NAME = 64  # characters of a user's or a machine's name
 MOST_ARGUMENTS = 32
 VIAS = ("tm-ctl", "script", "web")
@@ -96,10 +97,10 @@ class SteerRequest:
 
 
 def _command(value: Any) -> Command:
+    name = _text(value, LONGEST_OPERATOR_NAME)  # the error of an enumeration quotes the whole value
     try:
-        return Command(value)
+        return Command(name)
     except ValueError:
-        name = _text(value, LONGEST_OPERATOR_NAME)
         import difflib
 
         near = difflib.get_close_matches(name, list(Command), 1)
@@ -135,4 +136,4 @@ def _arguments(value: Any) -> dict[str, str]:
 
 
 def _text(value: Any, most: int) -> str:
-    return " ".join(clean(value).split())[:most] if isinstance(value, str) else ""
+    return " ".join(clean_short(value, LONGEST_CLEANED * most).split())[:most]

@@ -25,17 +25,17 @@ from taskmaster.transport.plain import plain_dumps, plain_loads
 PLAIN = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-(2**2000), 2**2000)
     | st.floats(allow_nan=False)
     | st.text()
     | st.binary()
     | st.sampled_from(
-        [b"x" * (APART_BYTES - 1), b"y" * APART_BYTES, b"z" * (3 * APART_BYTES), "t" * 300, 2**70, -(2**3000)]
+        [b"x" * (APART_BYTES - 1), b"y" * APART_BYTES, b"z" * (3 * APART_BYTES), "t" * 300, 2**70, -(2**2000)]
     ),
     lambda inner: (
         st.lists(inner, max_size=4)
         | st.lists(inner, max_size=4).map(tuple)
-        | st.dictionaries(st.text(max_size=4) | st.integers(), inner, max_size=4)
+        | st.dictionaries(st.text(max_size=4), inner, max_size=4)
     ),
     max_leaves=20,
 )

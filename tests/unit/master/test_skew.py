@@ -137,7 +137,9 @@ def test_another_file_on_purpose_is_not_compared_with_the_masters(master, caplog
 
 
 def test_another_python_is_logged_once_for_each_slave(master, caplog):
-    """Another patch release is not another Python; one that is not told is none either."""
+    """Another patch release is not another Python; one that is not told, or is no text, is none
+    either.
+    """
     slaves = master()
     major, minor, _ = platform.python_version_tuple()
     slaves.hello("same", python=f"{major}.{minor}.99")
@@ -148,7 +150,6 @@ def test_another_python_is_logged_once_for_each_slave(master, caplog):
 
     assert [record.getMessage().split(",")[0] for record in caplog.records] == [
         "the slave old runs Python 3.2.1",
-        "the slave odd runs Python 7",
     ]
 
 
