@@ -1,8 +1,10 @@
 """Ray as an engine. The only module that imports ``ray``, and it does so when it is used.
 
 A slave is a task that asks for one CPU for each of its workers, so that Ray's autoscaler adds nodes
-for slaves that wait. A task says first that it has begun, and last how it ended. Ray tells a
-task that is cancelled by an interrupt, after which the slave ends in good order.
+for slaves that wait. Where Ray has no other machine yet, and one that comes could not reach the
+master, or would be sent the key in clear, tasks are bound to this machine. A task says first that
+it has begun, and last how it ended. Ray tells a task that is cancelled by an interrupt, after which
+the slave ends in good order.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ __all__ = ["RayCluster", "is_ray"]
 
 RAY_NOT_INSTALLED = "--engine ray needs Ray: install it with `pip install 'taskmaster[ray]'`."
 TASK_NAME = "taskmaster-slave"
+HERE_SHARE = 0.001  # of the resource that each machine has in its own name, which many tasks can have
 HEAD_ANSWER_SECONDS = 10.0  # that its head has to take a connection at the start
 RAY_CONNECT_SECONDS = 30.0  # that it has to let us in
 NO_HANDLER = "SIGTERM handler is not set"  # Ray says so in any but the main thread, and it is as wanted
@@ -53,16 +56,21 @@ class RayCluster:
         run: Name of the fleet.
         address: The address of Ray's head, or "auto".
         processes: Worker processes of each slave, which are the CPUs of its task.
+        reachable: Whether other machines could reach the master.
+        insecure: Whether the key may travel to them in clear.
 
     Attributes:
-        scheduler: The head's address, where there are other machines.
+        scheduler: The head's address, where tasks may run on other machines.
+        stays: Whether they run on this machine only.
 
     Raises:
         UsageError: Ray is not installed here, or the address is no cluster's.
         ConnectError: Ray does not answer.
     """
 
-    def __init__(self, run: str, address: str, processes: int) -> None:
+    def __init__(
+        self, run: str, address: str, processes: int, *, reachable: bool = False, insecure: bool = False
+    ) -> None:
         try:
             import ray
         except ImportError:
@@ -80,10 +88,18 @@ class RayCluster:
         self._own = not ray.is_initialized()
         if self._own:
             self._connect(address)
+        self._here: str = ray.util.get_node_ip_address()
+        tls = os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true")
+        self.stays = not (reachable and (insecure or tls)) and self._is_alone()
+        head = f"{'tls' if tls else 'ray'}://{ray.get_runtime_context().gcs_address}"
+        self.scheduler = "" if self.stays else head
         self._make = ray.remote(slave_task).options(
-            num_cpus=processes, max_retries=0, num_returns="streaming", name=f"{TASK_NAME}-{run}"
+            num_cpus=processes,
+            max_retries=0,
+            num_returns="streaming",
+            name=f"{TASK_NAME}-{run}",
+            resources={f"node:{self._here}": HERE_SHARE} if self.stays else {},
         )
-        self.scheduler = self._elsewhere()
 
     def _connect(self, address: str) -> None:
         """Connect in a thread of its own: Ray tries for minutes, in which a signal is to be heard,
@@ -103,18 +119,20 @@ class RayCluster:
         logging.getLogger("ray._private.worker").addFilter(lambda record: NO_HANDLER not in record.getMessage())
         self._ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False)
 
-    def _elsewhere(self) -> str:
-        """Return the head's address if Ray has other machines than this one, and may add more."""
-        here = self._ray.util.get_node_ip_address()
-        nodes = {node["NodeManagerAddress"] for node in self._ray.nodes() if node["Alive"]}
-        if nodes <= {here}:
-            return ""
-        kind = "tls" if os.environ.get("RAY_USE_TLS", "").lower() in ("1", "true") else "ray"
-        return f"{kind}://{self._ray.get_runtime_context().gcs_address}"
+    def _is_alone(self) -> bool:
+        """Return whether Ray has no other machine than this one."""
+        return {node["NodeManagerAddress"] for node in self._ray.nodes() if node["Alive"]} <= {self._here}
+
+    def _cpus_for_us(self) -> int:
+        """Return how many CPUs there are where our tasks may run."""
+        if not self.stays:
+            return int(self._ray.cluster_resources().get("CPU", 0))
+        nodes = [node for node in self._ray.nodes() if node["Alive"] and node["NodeManagerAddress"] == self._here]
+        return int(sum(node["Resources"].get("CPU", 0) for node in nodes))
 
     def poll(self) -> EngineStanding:
         """Return how the cluster stands."""
-        resources = self._ray.cluster_resources()
+        workers = self._cpus_for_us() // self._cpus
         ended, self._heard = self._heard, {}
         ready = self._ready(list(self._tasks.values()))
         for name, task in list(self._tasks.items()):
@@ -122,7 +140,6 @@ class RayCluster:
             if how is not None:
                 ended[name] = how
                 self._forget(name)
-        workers = int(resources.get("CPU", 0)) // self._cpus
         return EngineStanding(workers, len(self._begun), frozenset(self._tasks.keys() - self._begun), ended)
 
     def _ready(self, tasks: list[Any]) -> set[int]:

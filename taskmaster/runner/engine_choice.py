@@ -13,10 +13,13 @@ from taskmaster.engine.reach import check_secrecy, reached_from
 from taskmaster.errors import TargetError, UsageError
 from taskmaster.options.engine import EngineOptions
 from taskmaster.records import record
-from taskmaster.transport.address import Address
+from taskmaster.runtime.log import clean_logger
+from taskmaster.transport.address import Address, is_loopback
 from taskmaster.user_code import target as targets
 
 __all__ = ["EngineChoice", "factory_of"]
+
+logger = clean_logger(__name__)
 
 
 @record(slots=False)
@@ -54,12 +57,19 @@ class EngineChoice:
             self._check(scheduler, listening)
             return DaskCluster.at(run, scheduler)
         if is_ray(engine):
-            ray = RayCluster(run, self.options.scheduler or "auto", self.processes)
+            ray = RayCluster(
+                run,
+                self.options.scheduler or "auto",
+                self.processes,
+                reachable=bool(self.advertise) or not is_loopback(listening.host),
+                insecure=self.options.insecure_engine,
+            )
             try:
                 self._check(ray.scheduler, listening)
             except UsageError:
                 ray.close()
                 raise
+            self._say_that_it_stays(ray)
             return ray
         self._refuse_scheduler()
         name = f"--engine={engine}" if isinstance(engine, str) else "engine="
@@ -71,6 +81,18 @@ class EngineChoice:
         if scheduler:
             check_secrecy(scheduler, insecure=self.options.insecure_engine)
         reached_from(scheduler, listening, self.advertise)
+
+    def _say_that_it_stays(self, ray: RayCluster) -> None:
+        """Say what is missing for slaves on machines that Ray adds, where so many are wanted."""
+        room, wanted = ray.poll().workers, self.options.slaves or 0
+        if ray.stays and wanted > room:
+            logger.warning(
+                "%d slaves are wanted, and this machine, the only one that Ray has yet, has CPUs for %d: on others the "
+                "master could not be reached, or the key would travel in clear. For machines that Ray adds, give "
+                "--host=0.0.0.0:5050, --key-file, and Ray's TLS or --insecure-engine.",
+                wanted,
+                room,
+            )
 
     def _refuse_scheduler(self) -> None:
         if self.options.scheduler:

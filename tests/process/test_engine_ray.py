@@ -87,6 +87,29 @@ def test_the_key_does_not_travel_to_other_machines_in_clear(playground, start_ra
     assert playground.ledger.ended() == ALL
 
 
+def test_slaves_that_wait_have_the_autoscaler_add_nodes_which_go_after_the_run(playground, start_ray):
+    """From one node to three and back; a master that other machines cannot reach keeps to one, and
+    says what is missing.
+    """
+    cluster = start_ray(adds=2)
+    engine = RayEngine(playground, cluster)
+    stays = engine.run("tm-run", "jobs.py", "--slaves=3", TOTAL="100")
+    assert stays.process.returncode == 0, stays.output
+    assert "3 slaves are wanted, and this machine, the only one that Ray has yet, has CPUs for 1" in stays.output
+    assert cluster.nodes() == 1
+
+    playground.write("tm.key", "k" * 40).chmod(0o600)
+    playground.hold(after=200)
+    words = ["--slaves=3", "--host=0.0.0.0:5050", "--key-file=tm.key", "--insecure-engine"]
+    run = engine.start("tm-run", "jobs.py", *words, TOTAL="400")
+    wait_for("three slaves at work", lambda: len(engine.hosts()) == 3, 90.0)
+    assert cluster.nodes() >= 3
+    playground.let_go()
+    assert run.end() == 0, run.output
+    assert playground.ledger.ended() == ALL
+    wait_for("the nodes to go", lambda: cluster.nodes() == 1, 60.0)
+
+
 def test_slaves_of_another_version_are_refused_with_the_sentence(playground, start_ray):
     """Where Ray's workers have a Taskmaster that speaks another protocol."""
     there = playground.directory / "there"

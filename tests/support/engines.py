@@ -4,6 +4,7 @@ it.
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import tempfile
@@ -39,6 +40,44 @@ def loky():
     from loky import ProcessPoolExecutor
     return ProcessPoolExecutor(SIZE)
 """
+
+
+def fake_machines(number: int) -> str:
+    """What Ray's autoscaler is to add nodes by, all of them on this machine: at most so many, of
+    one CPU, which go when they have been idle for some seconds.
+    """
+    of_provider = ("use_node_id_as_ip", "disable_node_updaters", "disable_launch_config_check")
+    kinds = {"head": (1, 0), "added": (1, number)}
+    return json.dumps(
+        {
+            "cluster_name": "fake",
+            "max_workers": number,
+            "upscaling_speed": 100.0,
+            "idle_timeout_minutes": 0.1,
+            "provider": {"type": "fake_multinode", **dict.fromkeys(of_provider, True)},
+            "available_node_types": {
+                "ray.head.default" if kind == "head" else kind: {
+                    "resources": {"CPU": cpus, "object_store_memory": 80_000_000},
+                    "node_config": {},
+                    "min_workers": 0,
+                    "max_workers": most,
+                }
+                for kind, (cpus, most) in kinds.items()
+            },
+            "head_node_type": "ray.head.default",
+            **{name: {} for name in ("docker", "file_mounts")},
+            "auth": {"ssh_user": "nobody"},
+            "file_mounts_sync_continuously": False,
+            **{
+                name: []
+                for name in (
+                    *("cluster_synced_files", "rsync_exclude", "rsync_filter", "initialization_commands"),
+                    *("setup_commands", "head_setup_commands", "worker_setup_commands"),
+                    *("head_start_ray_commands", "worker_start_ray_commands"),
+                )
+            },
+        }
+    )
 
 
 def is_slave(line: str) -> bool:
@@ -124,15 +163,22 @@ class RayProcesses:
     Args:
         directory: For what it prints.
         address: Of the node.
+        adds: Nodes of one CPU that its autoscaler may add; the first one then has one CPU, too.
         environment: Of its processes.
     """
 
-    def __init__(self, directory: Path, address: str = "127.0.0.1", **environment: str) -> None:
+    def __init__(self, directory: Path, address: str = "127.0.0.1", adds: int = 0, **environment: str) -> None:
         self._playground = Playground(directory)
         self._files = tempfile.mkdtemp(prefix="ray-")  # a short path: there are sockets in it
         self.address = address
         self._environment = {"RAY_DEDUP_LOGS": "0", "PYTHONWARNINGS": "ignore", **environment}
         words = f"--head --include-dashboard=false --disable-usage-stats --temp-dir={self._files}"
+        self._cpus = 2
+        if adds:
+            self._environment |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+            path = self._playground.write("autoscaler.json", fake_machines(adds))
+            words += f" --autoscaling-config={path}"
+            self._cpus = 1
         unshare = shutil.which("unshare") or "unshare"
         self._process = self._start([unshare, "--net"], f"ip link set lo up && {self._line(address, words)}")
         self.prefix = (shutil.which("nsenter") or "nsenter", f"--net=/proc/{self._process.pid}/ns/net")
@@ -142,7 +188,7 @@ class RayProcesses:
         self._start(self.prefix, self._line(address, f"--address={self.address}:6379"))
 
     def _line(self, address: str, words: str) -> str:
-        own = f"ip address replace {address}/32 dev lo && exec {BIN / 'ray'} start --block --num-cpus=2"
+        own = f"ip address replace {address}/32 dev lo && exec {BIN / 'ray'} start --block --num-cpus={self._cpus}"
         return f"{own} --node-ip-address={address} {words}"
 
     def _start(self, prefix: Sequence[str], line: str) -> Command:
@@ -155,6 +201,10 @@ class RayProcesses:
         """What its workers have written."""
         files = Path(self._files).glob("session_latest/logs/worker-*")
         return "\n".join(file.read_text("utf-8", "replace") for file in files)
+
+    def nodes(self) -> int:
+        """How many nodes it has."""
+        return sum("raylet/raylet" in line for line in self._playground.left().values())
 
     def kill(self) -> None:
         """End the head, and all else on its node."""

@@ -72,13 +72,13 @@ class Double(ModuleType):
         self.initialized = False
 
     def nodes(self) -> list[dict[str, Any]]:
-        return [{"NodeManagerAddress": one, "Alive": True} for one in self.machines]
+        return [{"NodeManagerAddress": one, "Alive": True, "Resources": {"CPU": 4.0}} for one in self.machines]
 
     def get_runtime_context(self) -> Any:
         return SimpleNamespace(gcs_address="10.0.0.1:6379")
 
     def cluster_resources(self) -> dict[str, float]:
-        return {"CPU": 4.0}
+        return {"CPU": 4.0 * len(self.machines)}
 
     def remote(self, function: Any) -> Any:
         return SimpleNamespace(options=self.with_options)
@@ -207,6 +207,30 @@ def test_it_says_whether_there_are_other_machines(ray, monkeypatch, machines, tl
     ray.machines = machines
 
     assert RayCluster("r", "auto", 1).scheduler == address
+
+
+@pytest.mark.parametrize(
+    ("reachable", "insecure", "tls", "stays"),
+    [
+        (False, True, "1", True),
+        (True, False, "", True),
+        (True, True, "", False),
+        (True, False, "1", False),
+    ],
+)
+def test_slaves_stay_on_the_only_machine_unless_others_may_have_them(ray, monkeypatch, reachable, insecure, tls, stays):
+    """Ray may add machines later, which cannot reach the master, or would be sent the key in clear:
+    tasks that stay are bound to this one, and the others do not count.
+    """
+    monkeypatch.setenv("RAY_USE_TLS", tls)
+    cluster = RayCluster("r", "auto", 1, reachable=reachable, insecure=insecure)
+    cluster.submit("one", TASK.named("one"))
+    ray.machines.append("10.0.0.2")
+
+    assert cluster.stays is stays
+    assert bool(cluster.scheduler) is not stays
+    assert ray.options["resources"] == ({"node:10.0.0.1": 0.001} if stays else {})
+    assert cluster.poll().workers == (4 if stays else 8)
 
 
 def test_what_cannot_be_reached_is_refused(ray, monkeypatch):
