@@ -19,6 +19,8 @@ import pytest
 from support.postgres_server import Server, empty, server
 from support.text_orders import make_orders, told
 
+from taskmaster.runtime import log
+
 # A slow machine is no failure: pytest's own time-out finds what hangs.
 hypothesis.settings.register_profile("taskmaster", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("taskmaster")
@@ -80,6 +82,14 @@ def own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.delenv("DJANGO_SETTINGS_MODULE", raising=False)
     monkeypatch.setenv("TASKMASTER_HOME", str(tmp_path / ".taskmaster"))
+
+
+@pytest.fixture(autouse=True)
+def own_log_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count the lines of each test alone: those of tests before it would leave some of its own
+    out.
+    """
+    monkeypatch.setattr(log._CLEANING, "repeats", log._Repeats())  # nobody else may forget them
 
 
 @pytest.fixture(scope="session")

@@ -126,8 +126,7 @@ class SteerService:
         self._figures: SlaveFigures | None = None
         self._choice: FailedChoice | None = None
         self.exit_code: int | None = None
-        self._left_out = ""  # as it was noted in this session
-        self._closed = False
+        self._left_out, self._closed = "", False  # what was noted in this session
         self._looks: dict[str, Callable[[Mapping[str, Any]], Any]] = {
             "trail": self._look_trail,
             "settings": lambda _: self.settings(everything=True),
