@@ -95,6 +95,8 @@ class Reports:
         """Settle what reports say, one after the other; return the tokens whose leases are no
         longer the slave's.
         """
+        if len(reports) == 1:  # of most slaves, whose jobs take long; what follows is for many
+            return () if self.take(slave, reports[0]) else (reports[0].token,)
         stale: list[str] = []
         for start in range(0, len(reports), REPORTS_AT_ONCE):
             some = reports[start : start + REPORTS_AT_ONCE]

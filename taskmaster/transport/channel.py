@@ -99,7 +99,10 @@ class Channel:
         while rest:
             try:
                 if len(rest) == 1:  # nearly always
-                    _drop(rest, self._socket.send(rest[0], socket.MSG_DONTWAIT))
+                    if (sent := self._socket.send(rest[0], socket.MSG_DONTWAIT)) == len(rest[0]):
+                        rest.clear()
+                    else:
+                        _drop(rest, sent)
                     continue
                 _drop(rest, self._socket.sendmsg(list(islice(rest, SEGMENTS_AT_ONCE)), (), socket.MSG_DONTWAIT))
             except (BlockingIOError, InterruptedError):

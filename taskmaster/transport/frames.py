@@ -40,6 +40,7 @@ SEALED = 0x8000_0000  # beside the number of buffers; a reader of an older versi
 FIRST_PART_BYTES = 256 * 1024  # bytes of memory for the beginning of a part that has not arrived whole: most end there
 PART_OVERHEAD_BYTES = 100  # bytes that a part takes beside itself
 STAGE_BYTES = 16_384  # bytes of a reader's buffer: a thousand connections have one each
+FORGED = "the seal of a frame is wrong: somebody else has sent it, or has changed it"
 _HEAD = struct.Struct("!II")
 
 
@@ -85,6 +86,7 @@ class Hold(Protocol):
 # Stands in the pickle for whatever travels beside it. It is writable: for a read-only one, the
 # unpickler would wrap the received bytes in a read-only view.
 _BESIDE = PickleBuffer(bytearray())
+_WALKED = frozenset({tuple, list, bytes, SegmentedBytes})
 
 
 def _set_apart(values: Any, found: list[Any]) -> Any:
@@ -96,6 +98,8 @@ def _set_apart(values: Any, found: list[Any]) -> Any:
         kind = type(part)
         # Most parts are numbers, short texts and empty: a call for each would cost more than the
         # pickling.
+        if kind not in _WALKED:
+            continue
         if kind is tuple or kind is list:
             apart = _set_apart(part, found) if part else part
         elif kind is SegmentedBytes and len(part) < APART_BYTES:
@@ -128,13 +132,13 @@ def frame(value: Any, limit: int = MAX_FRAME_BYTES) -> list[bytes]:
         header = plain_dumps(apart, _keep_none)
     except TooManyValues as exc:
         raise FrameTooLarge(f"{exc} are more than a frame may have") from None
-    total = len(header) + sum(map(len, buffers))
+    total = len(header) + (sum(map(len, buffers)) if buffers else 0)
     if total > limit:
         raise FrameTooLarge(f"{total:,} bytes are more than the {limit:,} that a frame may have")
-    if len(buffers) > MAX_BUFFERS:
-        raise FrameTooLarge(f"{len(buffers):,} long byte strings are more than the {MAX_BUFFERS:,} of a frame")
     if not buffers:  # nearly always, where an answer has one batch
         return [_HEAD.pack(len(header), 0) + header]
+    if len(buffers) > MAX_BUFFERS:
+        raise FrameTooLarge(f"{len(buffers):,} long byte strings are more than the {MAX_BUFFERS:,} of a frame")
     lengths = struct.pack(f"!{len(buffers)}Q", *map(len, buffers))
     segments = [_HEAD.pack(len(header), len(buffers)) + lengths + header]
     for buffer in buffers:
@@ -195,6 +199,7 @@ class FrameReader:
         self._arrived = 0  # bytes of it
         self._next = _HEAD.size  # bytes of the part that comes next
         self._stage: Callable[[Any], bool] = self._take_head
+        self._begins = True  # the next part is the first one of a frame
         self._lengths: list[int] = []
         self._parts: list[Any] = []
         self._kept = 0  # bytes of ``_parts``
@@ -236,6 +241,10 @@ class FrameReader:
 
     def more(self) -> tuple[bool, Any]:
         """Return a further frame of what has arrived already; as ``filled``."""
+        if self._begins and self._to - self._from > _HEAD.size:
+            header = self._whole()
+            if header is not None:
+                return True, plain_loads(header)
         while not self.waits:
             part = self._next_part()
             if part is None:
@@ -247,6 +256,25 @@ class FrameReader:
                 return True, self.unpickled()
         return False, None
 
+    def _whole(self) -> bytes | None:
+        """Return the header of a short frame that has arrived whole and has nothing beside it, as
+        nearly all are; None for any other, which is taken part by part.
+        """
+        staged, start, seal = self._staged, self._from, self.seal
+        size, number = _HEAD.unpack_from(staged, start)
+        if seal is not None:
+            number ^= SEALED
+        after = start + _HEAD.size + size
+        end = after if seal is None else after + TAG_BYTES
+        if number or end > self._to or size > self.limit or (self.long_from is not None and size >= self.long_from):
+            return None
+        self._from = end
+        if seal is not None:
+            seal.update(staged[start:after])
+            if not seal.matches(bytes(staged[after:end])):
+                raise FrameForged(FORGED)
+        return bytes(staged[start + _HEAD.size : after])
+
     def unpickled(self) -> Any:
         """Return the value of the frame that waits; raises what ``filled`` does."""
         self.waits = False
@@ -254,6 +282,7 @@ class FrameReader:
         self._parts = []
         self._kept = 0
         self._expect(_HEAD.size, self._take_head)
+        self._begins = True
         return plain_loads(header, buffers)
 
     def forget(self) -> None:
@@ -262,6 +291,7 @@ class FrameReader:
         """
         self._parts, self._part, self._held, self._kept, self._lengths = [], None, None, 0, []
         self._expect(_HEAD.size, self._take_head)
+        self._begins = True
 
     def _next_part(self) -> bytes | bytearray | Hold | None:
         """Return the next part of the frame if all of it is here."""
@@ -309,6 +339,7 @@ class FrameReader:
         self._next, self._stage = size, stage
 
     def _take_head(self, part: bytes | bytearray) -> bool:
+        self._begins = False
         size, number = _HEAD.unpack(part)
         if self.seal is not None:
             if not number & SEALED:
@@ -351,5 +382,5 @@ class FrameReader:
 
     def _take_tag(self, part: bytes | bytearray) -> bool:
         if self.seal is not None and not self.seal.matches(part):
-            raise FrameForged("the seal of a frame is wrong: somebody else has sent it, or has changed it")
+            raise FrameForged(FORGED)
         return True

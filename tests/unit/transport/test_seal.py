@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import pickle
 
 import pytest
 from hypothesis import given
@@ -149,3 +150,39 @@ def test_where_the_machine_does_not_say_who_it_is_connections_stay_sealed(monkey
     monkeypatch.setattr(seal.Path, "read_text", lambda *_: (_ for _ in ()).throw(FileNotFoundError()))
 
     assert ends(Socket(ONE, TWO), "master") == ""
+
+
+def outcome(data, piece, *, seals_wanted):
+    """Give what a reader makes of it, or the class of its error."""
+    try:
+        return plain(read(data, piece=piece) if seals_wanted else read_open(data, piece))
+    except (OSError, pickle.UnpicklingError) as exc:
+        return type(exc)
+
+
+def read_open(data, piece):
+    reader, found = FrameReader(limit=5000), []
+    reader.long_from = 400
+    for at in range(0, len(data), piece):
+        part = data[at : at + piece]
+        reader.space()[: len(part)] = part
+        complete, value = reader.filled(len(part))
+        while complete or reader.waits:
+            found.append((reader.unpickled(), "waited") if reader.waits else value)
+            complete, value = reader.more()
+    return found
+
+
+SHORT = [("queue", "exchange", ("s", ("t", 1)), {}), None, ["x" * 300, 2], ["y" * 500, 3], {"a": 1.5}]
+
+
+@given(at=st.integers(0, 1 << 16), byte=st.integers(0, 255), cut=st.integers(0, 40), seals_wanted=st.booleans())
+def test_short_frames_mean_the_same_whole_and_in_pieces(at, byte, cut, seals_wanted):
+    """What arrives whole takes a shorter way, which must refuse all that the other one refuses."""
+    frames = sent(SHORT) if seals_wanted else [b"".join(frame(value)) for value in SHORT]
+    good = b"".join(frames)
+    assert outcome(good, len(good), seals_wanted=seals_wanted) == outcome(good, 1, seals_wanted=seals_wanted)
+    bad = bytearray(good)
+    bad[at % len(bad)] = byte
+    damaged = bytes(bad[: len(bad) - cut])
+    assert outcome(damaged, len(damaged), seals_wanted=seals_wanted) == outcome(damaged, 1, seals_wanted=seals_wanted)
