@@ -278,6 +278,6 @@ class SimulatedMaster:
 
     def _note_collection(self, phase: str, _: dict[str, int]) -> None:
         if phase == "start":
-            self._collecting = time.perf_counter()
+            self._collecting = time.thread_time()
         else:
-            self.costs.add("garbage", time.perf_counter() - self._collecting)
+            self.costs.add("garbage", time.thread_time() - self._collecting)
