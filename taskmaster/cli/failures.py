@@ -18,7 +18,9 @@ from taskmaster.view.status import STATUS_SCHEMA
 
 __all__ = ["Style", "check_styles", "show", "with_keys"]
 
-FORMULA = tuple("=+-@")
+FORMULA = tuple(
+    "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
+)
 PLAIN_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
 CSV_COLUMNS = ("id", "key", "job", "type", "message", "attempts", "first", "last", "slave", "traceback",
            "first_time", "last_time")  # fmt: skip

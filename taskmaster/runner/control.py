@@ -57,13 +57,29 @@ def connect(host: str, key: str | None, key_file: str | None) -> client.MasterCo
         ConnectError: There is none, or it has another key.
     """
     address = parse(host)
-    text = keyfile.resolve(key, key_file, os.environ) or left_key(address)
+    text = _given_key(key, key_file) or left_key(address)
     if text is None:
         raise ConnectError(
             f"No master of yours has left a key for {address} on this machine. Is it running? Give another address "
             "with --host, or the master's key with --key-file or --key."
         )
     return client.connect(address.host, address.port, keyfile.as_bytes(text))
+
+
+def _given_key(key: str | None, key_file: str | None) -> str | None:
+    """Return the key that was given. That of the environment is taken out of it at the first
+    connection, and kept for those that follow: one may break, or a command need two.
+    """
+    text = keyfile.resolve(key, key_file, os.environ)
+    if key is not None or key_file is not None:
+        return text
+    if text is not None:
+        _of_environment[:] = [text]
+    return _of_environment[0] if _of_environment else None
+
+
+_of_environment: list[str] = []  # the key, once it was taken
+os.register_at_fork(after_in_child=_of_environment.clear)
 
 
 def left_key(address: Address) -> str | None:

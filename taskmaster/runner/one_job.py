@@ -97,7 +97,7 @@ def _end_of(called: Callbacks, payload: Any, loop: Loop) -> tuple[str, int]:
         reason = clean_message(str(exc))
         return what + (f": {reason}" if reason else ""), code
     except (Exception, SystemExit, GeneratorExit) as exc:
-        sys.stderr.write(users_traceback(exc))
+        sys.stderr.write(clean_lines(users_traceback(exc)))
         if type(exc).__module__ != "bdb":
             return "failed", 3
         is_typed = sys.stdin is not None and sys.stdin.isatty()

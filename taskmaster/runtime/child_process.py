@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import NoReturn
 
+from taskmaster.redaction import clean_lines
 from taskmaster.runtime.backoff import Backoff
 from taskmaster.runtime.exit_word import ExitWord, say_exit
 from taskmaster.runtime.tracebacks import users_traceback
@@ -143,10 +144,10 @@ def end_child(exc: BaseException | None = None) -> NoReturn:
     if isinstance(exc, SystemExit):
         status = exc.code if isinstance(exc.code, int) else 0 if exc.code is None else 1
         if status == 1 and isinstance(exc.code, str):
-            sys.stderr.write(exc.code + "\n")
+            sys.stderr.write(clean_lines(exc.code) + "\n")
     elif exc is not None:
         status = 1
-        sys.stderr.write(users_traceback(exc))
+        sys.stderr.write(clean_lines(users_traceback(exc)))
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()

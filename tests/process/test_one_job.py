@@ -65,3 +65,28 @@ def test_the_state_of_another_run_is_not_looked_into(playground: Playground) -> 
 
     assert run.process.returncode == 0, run.output
     assert "is taken from" not in run.output
+
+
+HOSTILE = """
+import atexit, os, sys
+
+def get_jobs(last=0):
+    yield 1
+
+def handle_job(n):
+    if not os.fork():
+        raise SystemExit("child\\x1b]0;pwn\\x07")
+    os.wait()
+    raise ValueError("\\x1b[2J\\x9b31m\\r\\u202e gone")
+"""
+
+
+def test_what_an_exception_says_tells_a_terminal_nothing(playground: Playground) -> None:
+    """It may quote a row of a table, in which anything can stand."""
+    playground.write("mod.py", HOSTILE)
+    run = playground.run("tm-run", "mod.py", "--job", "1")
+
+    assert run.process.returncode == 3
+    assert "ValueError: ?[2J?31m ? gone" in run.output
+    assert "child?]0;pwn?" in run.output
+    assert not set(run.output) & set("\x1b\x9b\r\u202e\x07")

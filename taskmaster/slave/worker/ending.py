@@ -23,6 +23,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from taskmaster.redaction import clean_lines
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.messages import WorkerClosed
 from taskmaster.slave.worker.attempts import attempt_of, watch_threads
@@ -191,7 +192,7 @@ class WorkerEnding:
     def _note(self, sentence: str, exc: BaseException | None = None) -> None:
         self._problems.append(sentence)
         if exc is not None:
-            sys.stderr.write(f"taskmaster: {sentence}:\n{users_traceback(exc)}")
+            sys.stderr.write(clean_lines(f"taskmaster: {sentence}:\n{users_traceback(exc)}"))
 
     def _wait_for_daemons(self) -> None:
         if _has_daemons():

@@ -36,7 +36,17 @@ def test_what_is_printed_of_hostile_jobs_is_clean(
     assert style == "csv" or "\nFAKE" not in out
 
 
-FORMULAS = ["=HYPERLINK('http://x')", "+cmd|'/c calc'!A1", "-2+3+cmd", "@SUM(1)", "\t=1", "\r=1", "=1"]
+FORMULAS = [
+    "=HYPERLINK('http://x')",
+    "+cmd|'/c calc'!A1",
+    "-2+3+cmd",
+    "@SUM(1)",
+    "\t=1",
+    "\r=1",
+    "=1",
+    "\uff1d1+1",
+    "\uff201",
+]
 
 
 @pytest.mark.parametrize("text", FORMULAS)
@@ -46,7 +56,7 @@ def test_a_spreadsheet_runs_nothing_that_an_exception_has_said(text: str, capsys
     show([failed(**texts)], style=Style.CSV, tracebacks=False)
 
     rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
-    assert not [cell for cell in rows[1] if cell[:1] in tuple("=+-@\t\r")]
+    assert not [cell for cell in rows[1] if cell[:1] in tuple("=+-@\t\r\uff1d\uff20")]
 
 
 @pytest.mark.parametrize("job", ["-5", "+1.5", "-1e-07", "17"])

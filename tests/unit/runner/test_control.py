@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,13 @@ from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.run_record import Checkpoint
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.runner import control
+
+
+@pytest.fixture(autouse=True)
+def _forget_the_key() -> Iterator[None]:
+    yield
+    control._of_environment.clear()
+
 
 FAILED = FailedJob(1, "1", "job", None, (Attempt(5.0, "host:1", "ValueError", "bad", "Traceback"),))
 
@@ -178,3 +186,21 @@ def test_without_a_key_a_master_is_not_asked(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("TASKMASTER_HOME", str(tmp_path))
     with pytest.raises(ConnectError, match=r"has left a key for 127\.0\.0\.1:15099 on this machine"):
         control.connect("127.0.0.1:15099", None, None)
+
+
+def test_the_key_of_the_environment_serves_for_a_second_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report asks twice, and what watches a run connects again when its master was restarted; the
+    environment has it no more.
+    """
+    used: list[bytes] = []
+    monkeypatch.setattr(control.client, "connect", lambda _host, _port, key: used.append(key))
+    monkeypatch.setattr(control, "left_key", lambda _: None)
+    monkeypatch.setenv("TASKMASTER_KEY", "secret\n")
+    for _ in range(2):
+        control.connect("127.0.0.1:5050", None, None)
+    control.connect("127.0.0.1:5050", "another", None)
+    monkeypatch.setenv("TASKMASTER_KEY", "new")
+    control.connect("127.0.0.1:5050", None, None)
+
+    assert used == [b"secret", b"secret", b"another", b"new"]
+    assert "TASKMASTER_KEY" not in os.environ
