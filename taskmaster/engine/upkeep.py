@@ -114,12 +114,13 @@ class Upkeep:
         if self._stopping.is_set():
             return
         self._stopping.set()
-        self._thread.join(ENGINE_CLOSING_SECONDS)
+        silent = self._silent_for(HANGS_SECONDS)  # then it has had its time already
+        self._thread.join(0.0 if silent else ENGINE_CLOSING_SECONDS)
         ending = threading.Thread(target=self._end, args=(seconds, hurry), name="taskmaster-fleet-end", daemon=True)
         ending.start()
         deadline = time.monotonic() + seconds + ENGINE_CLOSING_SECONDS
         while ending.is_alive() and time.monotonic() < deadline and not hurry():
-            if self._silent_for(ENGINE_GONE_SECONDS):
+            if self._silent_for(ENGINE_CLOSING_SECONDS if silent else ENGINE_GONE_SECONDS):
                 break
             ending.join(0.1)
         ending.join(ENGINE_CLOSING_SECONDS)

@@ -114,6 +114,23 @@ def test_an_engine_that_does_not_answer_is_not_waited_for_at_the_end(monkeypatch
         engine.answers.set()
 
 
+def test_an_engine_that_has_been_silent_for_long_is_hardly_waited_for_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was known to be away: Ctrl-C does not wait as long once more."""
+    monkeypatch.setattr(upkeep, "HANGS_SECONDS", 0.1)
+    monkeypatch.setattr(upkeep, "ENGINE_CLOSING_SECONDS", 0.1)
+    monkeypatch.setattr(upkeep, "ENGINE_GONE_SECONDS", 3600.0)
+    engine = SilentEngine()
+    monkeypatch.setattr(engine, "drain", engine.answers.wait)
+    kept = Upkeep(Fleet("r", 3), engine, Task(), lambda *_: None)  # type: ignore[arg-type]
+    try:
+        wait_for("it to be away", lambda: "scheduler away" in kept.show(), 10.0)
+        kept.stop(3600.0, lambda: False)
+    finally:
+        engine.answers.set()
+
+
 class FailingEngine(ShakyEngine):
     """Each slave ends with the same, from another directory."""
 
