@@ -21,7 +21,7 @@ from taskmaster import __version__
 from taskmaster.cli.config_file import FileSettings, settings_for
 from taskmaster.django_orm.integration import OTHER_DATABASES, SETTINGS_VARIABLE
 from taskmaster.errors import UsageError
-from taskmaster.options.commands import MasterOptions
+from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
 from taskmaster.options.option import Option, Section, option_of, spelling
 from taskmaster.records import changing
 from taskmaster.redaction import without_password, without_passwords_in
@@ -89,6 +89,19 @@ def _with_file(ctx: click.Context, said: UsageError, error: Exception) -> Except
     return UsageError(f"{said} That stands in {ctx.meta[_CONFIG_FILE]}.")
 
 
+def _of_another(error: click.NoSuchOption) -> click.UsageError:
+    """Return an error about an option that a command does not have, with the commands that do: what
+    click would suggest is one that is only spelled alike.
+    """
+    name = error.option_name.lstrip("-").replace("-", "_")
+    commands = {"tm-run": RunOptions, "tm-master": MasterOptions, "tm-slave": SlaveOptions}
+    having = [command for command, cls in commands.items() if any(one.name == name for one in fields(cls))]
+    if not having:
+        return error
+    whose = f"it is one of {' and '.join(having)}"
+    return click.UsageError(f"No such option '{error.option_name}': {whose}.", error.ctx)
+
+
 class SectionedCommand(click.Command):
     """A command whose help lists its options in parts, and that takes some from a file."""
 
@@ -104,7 +117,10 @@ class SectionedCommand(click.Command):
                 raise UsageError(f"--{name} is given twice: {why}")
         asks = {*ctx.help_option_names, "--version"} & set(args)
         if given is None or ctx.resilient_parsing or asks:
-            return super().parse_args(ctx, args)
+            try:
+                return super().parse_args(ctx, args)
+            except click.NoSuchOption as exc:
+                raise _of_another(exc) from None
         path = given.get("config") or os.environ.get("TASKMASTER_CONFIG") or None
         target = given.get("target")
         settings = FileSettings()

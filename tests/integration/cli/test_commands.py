@@ -135,6 +135,24 @@ def test_every_master_option_arrives(api, command):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("words", "having"),
+    [
+        (("tm-master", "mod", "--engine=dask"), "'--engine': it is one of tm-run and tm-slave."),
+        (("tm-run", "mod", "--executor", "pools:make"), "'--executor': it is one of tm-slave."),
+        (("tm-slave", "mod", "--max-failures=3"), "'--max-failures': it is one of tm-run and tm-master."),
+        (("tm-master", "mod", "--foo"), "No such option '--foo'"),
+    ],
+)
+def test_an_option_of_another_command_is_refused_with_those_that_have_it(api, command, words, having):
+    """And not with one that is spelled alike."""
+    ended = command(*words)
+
+    assert ended.code == 2
+    assert having in ended.err
+    assert not api.called
+
+
 @pytest.mark.parametrize("second", ["--pace=3x@dbname=standby", "--pace=1.5x@dbname=blog"])
 def test_a_pace_is_given_once(api, command, second):
     """One of two would be spared, and the other one not, without a word."""
