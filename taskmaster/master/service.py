@@ -111,6 +111,7 @@ class Service:
         self.over = False
         self.met = False
         self.bad_ends: list[str] = []
+        self._bad_ends_noted = 0
         self._broker = broker
         self._lock = lock
         self._dispatch = dispatch
@@ -243,7 +244,10 @@ class Service:
         logger.info("the slave %s has left", slave.name)
         if said:
             logger.warning("workers of the slave %s could not end as they should: %s", slave.name, said)
-            if self._steers is not None:  # the next checkpoint has it: this session may be killed
+            # The next checkpoint has it, for this session may be killed. Of many, the state
+            # keeps the first ones.
+            if self._steers is not None and self._bad_ends_noted < MAX_BAD_ENDS:
+                self._bad_ends_noted += 1
                 self._steers.note(SessionCommand.ENDED_BADLY, f"{slave.name}: {said}", "exit code 1")
 
     def status(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def check_place(option: str, path: str, example: str) -> None:
     if place.exists() and not place.is_file():
         # A new file would replace it: /dev/null, for example, for everybody on this machine.
         raise UsageError(f"{option} is {path!r}, which is no file: name one, such as {example}.")
-    if place.exists():
+    if os.path.lexists(place):  # a link that leads nowhere cannot be replaced either
         owner, above = place.lstat().st_uid, place.parent.stat()
         if above.st_mode & stat.S_ISVTX and os.geteuid() not in (0, owner, above.st_uid):
             raise UsageError(

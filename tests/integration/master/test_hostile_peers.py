@@ -108,7 +108,7 @@ def test_a_hello_that_is_anything(odd: Any) -> None:
     assert service.refused.isprintable()
 
 
-@settings(max_examples=300, phases=[Phase.generate, Phase.shrink])
+@settings(max_examples=100, phases=[Phase.generate, Phase.shrink])
 @given(st.data())
 def test_an_exchange_with_anything_in_it(data: st.DataObject) -> None:
     """A report of a batch that it really has, with odd fields: what it makes of that is its own

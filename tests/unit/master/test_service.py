@@ -136,3 +136,22 @@ def test_each_slave_that_is_not_let_in_is_remembered_with_what_it_was_told() -> 
         assert service.refused.startswith(name)
         assert not service.refused.endswith(".")
         assert service.refusals == before + 1
+
+
+def test_a_peer_that_says_bad_ends_without_end_does_not_fill_the_state() -> None:
+    """Each is a row of the trail: a hundred are enough to know that something is wrong."""
+    noted: list[str] = []
+
+    class Steers:
+        def note(self, _command: str, reason: str, _after: str) -> None:
+            noted.append(reason)
+
+    service, _ = service_of([])
+    service._steers = Steers()  # type: ignore[assignment]
+    for number in range(500):
+        service.hello(SLAVE)
+        service.bye("s", f"teardown() raised {number}")
+
+    assert len(noted) == len(service.bad_ends) == 100
+    assert noted[0] == "s: teardown() raised 0"
+    assert service.bad_ends[-1] == "s: teardown() raised 499"

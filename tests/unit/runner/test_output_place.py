@@ -73,12 +73,18 @@ def test_no_file_that_somebody_has_put_there_is_written_into(
     assert precious.read_text() == "precious"
 
 
+@pytest.mark.parametrize("linked", [False, True])
 def test_another_user_s_file_in_a_directory_like_tmp_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
 ) -> None:
-    """It cannot be replaced at the end of the run: that is said before its beginning."""
+    """It cannot be replaced at the end of the run: that is said before its beginning. Nor can a
+    link, also one that leads nowhere.
+    """
     place = tmp_path / "r.html"
-    place.touch()
+    if linked:
+        place.symlink_to(tmp_path / "nowhere")
+    else:
+        place.touch()
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
     check_place("--report", str(place), "report.html")
     tmp_path.chmod(0o1777)
