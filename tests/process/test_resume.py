@@ -305,6 +305,26 @@ UNSEEN_ORDERS = {
 }
 
 
+def test_a_row_that_was_removed_where_a_run_goes_on_is_no_loss(playground: Playground) -> None:
+    """The source is asked; the rows behind it are done, each once."""
+    playground.write(
+        "mod.py",
+        "import pathlib\ndef get_jobs(last=0):\n    rows = map(int, pathlib.Path('rows').read_text().split())\n"
+        "    yield from (row for row in rows if row > last)\n"
+        "def handle_job(job):\n    pathlib.Path('done').open('a').write(f'{job} ')\n",
+    )
+    playground.write("rows", "1 2 3 4 5 6 7")
+    command = ("tm-run", "mod.py", "1", "--progress=none")
+    first = playground.run(*command, "--limit=3")
+    playground.write("rows", "1 2 3 5 6 7")
+    second = playground.run(*command)
+
+    assert first.process.returncode == 75, first.output
+    assert second.process.returncode == 0, second.output
+    assert "WARNING" not in second.output
+    assert playground.directory.joinpath("done").read_text().split() == ["1", "2", "3", "5", "6", "7"]
+
+
 KILLED = """
 import time
 def handle_job(job):

@@ -27,8 +27,8 @@ from taskmaster.master.reading.chunks import QUEUE_BYTES, Chunks
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
-from taskmaster.master.reading.source import Source, is_users, may_refuse
-from taskmaster.master.reading.successor import said_of
+from taskmaster.master.reading.place import Place
+from taskmaster.master.reading.source import Source, may_refuse
 from taskmaster.runtime.child_process import end_child
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import users_traceback
@@ -99,10 +99,10 @@ class Reader(threading.Thread):
         self._identity = identity
         self._dedup = dedup
         self._mark = mark
-        self._expected = expected
         broker.intake.seeking.note(on=mark is not None)
         self._planned = planned
         self._checks = checks or JobChecks(identity)
+        self._place = Place(source, identity, self._checks, mark, expected)
         self._stop_asked = threading.Event()
         self._asking = False  # the source's own code is running
         self._progress = (0, time.monotonic())  # jobs read, and when that number last changed
@@ -201,7 +201,7 @@ class Reader(threading.Thread):
         """
         self._source.resolve(self._last, resume=self._mark is not None)
         self._identity.use(self._source.job_key)
-        self._expected = self._expected if is_users(self._source) else ""
+        self._place.begin()
         if self._source.sure:
             self._checks.trust()
         elif self._source.resumes_by_key:
@@ -232,7 +232,7 @@ class Reader(threading.Thread):
             self._iterator = self._open()
         if self._iterator is None or room <= 0:
             return False
-        if len(self._dedup) or self._expected:
+        if len(self._dedup) or self._place.expected:
             self._read_one(self._iterator)
         else:
             self._chunks.read(self._iterator, room)
@@ -320,16 +320,15 @@ class Reader(threading.Thread):
         """Read a job that an earlier session may have settled."""
         job = next(iterator, _NONE)
         if job is _NONE:
-            self._expected = self._checks.compare(self._source.name, self._expected, "")
+            self._place.end()
             with self._lock:
                 self._broker.intake.exhaust()
                 self._dedup.forget()
             return
         job = self._chunks.taken(job)
         text = self._identity.text(job)
-        if self._expected and text != self._mark:
-            came = said_of(self._mark or "", text or "")
-            self._expected = self._checks.compare(self._source.name, self._expected, came)
+        if self._place.expected:
+            self._iterator = self._place.look(job, text, iterator)
         fingerprint = self._identity.fingerprint(job)
         with self._lock:
             if fingerprint and self._dedup.recognise(text, fingerprint):

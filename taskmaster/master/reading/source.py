@@ -19,7 +19,7 @@ from taskmaster.errors import SourceError, UsageError, named
 from taskmaster.master.reading.early_end import without_early_end
 from taskmaster.master.reading.unsuitable import why_unsuitable
 
-__all__ = ["Source", "is_users", "may_refuse"]
+__all__ = ["Source", "can_be_asked_again", "is_users", "may_refuse"]
 
 logger = logging.getLogger(__name__)
 
@@ -364,6 +364,13 @@ def is_users(source: Source) -> bool:
     what is skipped.
     """
     return source._takes_last or not source.resumes_by_key  # noqa: SLF001  # as below
+
+
+def can_be_asked_again(source: Source) -> bool:
+    """Return whether a source can be asked to go on after any key, and be left: a function of the
+    user's that makes its jobs anew.
+    """
+    return source._takes_last and not _iterates(source._found)  # noqa: SLF001  # as below
 
 
 def may_refuse(source: Source) -> bool:
