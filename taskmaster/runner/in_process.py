@@ -321,7 +321,7 @@ class InProcessSlave:
             Results("setup()", self._loop.awaited).finish(self._callbacks.setup())
         except NothingRan as exc:
             raise TargetError(str(exc)) from None
-        except Exception as exc:
+        except (Exception, SystemExit, GeneratorExit) as exc:  # sys.exit(0) would look like a run that is done
             raise TargetError(
                 f"setup() raised {type(exc).__qualname__}, so that no job can be run.",
                 user_traceback=users_traceback(exc),

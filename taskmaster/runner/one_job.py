@@ -108,7 +108,7 @@ def _end_of(called: Callbacks, payload: Any, loop: Loop) -> tuple[str, int]:
 def _set_up(setup: Callable[[], Any], loop: Loop) -> None:
     try:
         Results("setup()", loop.awaited).finish(integration.run_hook(setup))
-    except Exception as exc:
+    except (Exception, SystemExit, GeneratorExit) as exc:  # sys.exit(0) would look like a job that is done
         raise TargetError(
             f"setup() raised {type(exc).__qualname__}, so that the job was not run.",
             user_traceback=users_traceback(exc),
@@ -119,7 +119,7 @@ def _tear_down(teardown: Callable[[], Any], loop: Loop) -> bool:
     """Call ``teardown``; return False if it raised, which is shown."""
     try:
         Results("teardown()", loop.awaited).finish(integration.run_hook(teardown))
-    except Exception as exc:
+    except (Exception, SystemExit, GeneratorExit) as exc:
         sys.stderr.write(clean_lines(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}"))
         return False
     return True

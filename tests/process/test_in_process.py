@@ -513,3 +513,16 @@ def test_a_script_is_told_of_a_transaction_that_its_jobs_have_opened(playground:
 
     assert "open transaction" not in said
     assert "ROWS 20" in said
+
+
+@pytest.mark.parametrize("function", ["setup", "teardown"])
+@pytest.mark.parametrize("way", ["--processes=0", "--job=1"])
+def test_sys_exit_is_no_good_end(playground: Playground, function: str, way: str) -> None:
+    """In this very process it would end the command with 0, and no job was done."""
+    text = "import sys\ndef get_jobs():\n    yield 1\ndef handle_job(job):\n    raise ValueError('not done')\n"
+    playground.write("leaves.py", f"{text}def {function}():\n    sys.exit(0)\n")
+    run = playground.run("tm-run", "leaves.py", way, "--retries=0", "--progress=none")
+
+    expected = {("setup", "--job=1"): 2, ("setup", "--processes=0"): 2, ("teardown", "--job=1"): 3}
+    assert run.process.returncode == expected.get((function, way), 1), run.output
+    assert f"{function}() raised SystemExit" in run.output
