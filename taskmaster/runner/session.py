@@ -26,7 +26,7 @@ from taskmaster.master.summary import Summary, View
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.options.commands import MasterOptions
 from taskmaster.options.script_spelling import as_keywords
-from taskmaster.records import changing
+from taskmaster.records import record
 from taskmaster.runner import optional_parts
 from taskmaster.runner.announcements import Announcements, command_again, without_message
 from taskmaster.runner.bad_ends import BadEnds
@@ -54,12 +54,13 @@ if TYPE_CHECKING:  # a run that has none of them does not load them
     from taskmaster.runner.in_process import InProcessSlave, InProcessSpec
     from taskmaster.runner.in_process_server import InProcessServer
     from taskmaster.runner.page import ServedPage
+    from taskmaster.runner.page_plan import PagePlan
     from taskmaster.runtime.log_file import LogFile
 
 __all__ = ["RunSession"]
 
 
-@changing(slots=False, compared=True)
+@record()
 class _Parts:
     """What a session that has begun works with."""
 
@@ -70,9 +71,8 @@ class _Parts:
     says: Announcements
     signals: Signals
     bad_ends: BadEnds
-    slave: LocalSlave | InProcessSlave | EngineSlaves | None = None
-    exit_code: int | None = None
-    page: ServedPage | None = None
+    page: ServedPage | None
+    slave: LocalSlave | InProcessSlave | EngineSlaves | None
 
 
 class RunSession:
@@ -104,6 +104,7 @@ class RunSession:
         self._in_process = slave is not None and slave.kind is SlaveKind.IN_PROCESS
         self._log: LogFile | None = None
         self._run: Run | None = None  # until there is a state, and somebody may be served
+        self._exit_code: int | None = None  # until it is known
         self._announce = bool(options.host)  # else nobody from elsewhere is awaited
 
     def run(self) -> Summary:
@@ -145,19 +146,21 @@ class RunSession:
 
     def _serve(self, store: Store, key: SharedKey | None) -> Summary:
         with ExitStack() as stack:
-            parts = self._begin(stack, store, key)
-            if not self._read(parts):
-                summary = parts.run.summary()
-                parts.exit_code = code = parts.bad_ends.remind(summary.exit_code)
-                # What the run had settled before is not what this call has done.
-                return replace(summary, exit_code=code, settled=0)
-            if self._announce:
-                parts.says.serving(parts.server, self._slave_command(parts.server))
-            summary = self._work(parts)
-            note_run(Path(store.location), self._loaded.given, finished=summary.exit_code != Stopped.exit_code)
-            ended = self._end(parts, summary)
-            parts.exit_code = ended.exit_code
-            return ended
+            summary = self._ended(self._begin(stack, store, key), store)
+            self._exit_code = summary.exit_code
+            return summary
+
+    def _ended(self, parts: _Parts, store: Store) -> Summary:
+        """Run to the end, or find that there is nothing to do."""
+        if not self._read(parts):
+            summary = parts.run.summary()
+            # What the run had settled before is not what this call has done.
+            return replace(summary, exit_code=parts.bad_ends.remind(summary.exit_code), settled=0)
+        if self._announce:
+            parts.says.serving(parts.server, self._slave_command(parts.server))
+        summary = self._work(parts)
+        note_run(Path(store.location), self._loaded.given, finished=summary.exit_code != Stopped.exit_code)
+        return self._end(parts, summary)
 
     def _begin(self, stack: ExitStack, store: Store, key: SharedKey | None) -> _Parts:
         """Listen, open the run, and start what belongs to it."""
@@ -181,30 +184,27 @@ class RunSession:
         for line in run.steers.steering.at_start(shlex.quote(store.location)):
             console.say(line)
         signals, told = stack.enter_context(self._signals()), self._notifications(record, store)
-        parts = _Parts(run, record, server, console, says, signals, BadEnds(run, store, console))
+        bad_ends = BadEnds(run, store, console)
         stack.callback(told.close, lambda: signals.repeated)
         events = LastEvents(console.tell, told.tell)
         run.events.listeners.append(events.tell)
-        stack.callback(lambda: events.release(parts.exit_code, parts.bad_ends.why))
+        stack.callback(lambda: events.release(self._exit_code, bad_ends.why))
         stack.push(lambda _kind, exc, _tb: run.gave_up(exc))
         stack.enter_context(exit_guarded())
         note_run(Path(store.location), loaded.given, finished=False)
-        self._open_page(parts, stack, store, command)
-        if parts.page is not None and as_json:
+        page = None if self._page_plan is None else self._served_page(self._page_plan, run, store, command)
+        if page is not None:
+            console.say(stack.enter_context(page).sentence)
+        if page is not None and as_json:
             console.say(f"`tm-ctl web-url {shlex.quote(store.location)}` prints that address with its token.")
-        parts.slave = self._start_slave(parts, key)
-        if parts.slave is not None:
-            stack.callback(parts.slave.stop, lambda: parts.signals.repeated)
-        optional_parts.report_at_end(options, run, store, lambda: parts.exit_code, stack)
-        return parts
+        slave = self._started_slave(run, server, signals, console, key)
+        if slave is not None:
+            stack.callback(slave.stop, lambda: signals.repeated)
+        optional_parts.report_at_end(options, run, store, lambda: self._exit_code, stack)
+        return _Parts(run, record, server, console, says, signals, bad_ends, page, slave)
 
-    def _open_page(self, parts: _Parts, stack: ExitStack, store: Store, command: str) -> None:
-        """Serve the page, if one is wanted, and say where it is."""
-        if self._page_plan is None:
-            return
-        sampled = self._sample is not None
-        parts.page = optional_parts.page_of(self._page_plan, parts.run, store, command, sampled=sampled)
-        parts.console.say(stack.enter_context(parts.page).sentence)
+    def _served_page(self, plan: PagePlan, run: Run, store: Store, command: str) -> ServedPage:
+        return optional_parts.page_of(plan, run, store, command, sampled=self._sample is not None)
 
     def _made_run(self, store: Store, record: RunRecord, throttle: Throttle) -> Run:
         """Make the run of what was loaded and what the options say."""
@@ -253,16 +253,18 @@ class RunSession:
         stack.callback(keyfile.remove, port, key.text)
         return server
 
-    def _start_slave(self, parts: _Parts, key: SharedKey | None) -> LocalSlave | InProcessSlave | EngineSlaves | None:
-        slave, server = self._slave, parts.server
+    def _started_slave(
+        self, run: Run, server: Server | InProcessServer, signals: Signals, console: Console, key: SharedKey | None
+    ) -> LocalSlave | InProcessSlave | EngineSlaves | None:
+        slave = self._slave
         if slave is None:
             return None
         if slave.kind is SlaveKind.IN_PROCESS:
-            return None if isinstance(server, Server) else slave.start(self._loaded, parts.run, server, parts.signals)
+            return None if isinstance(server, Server) else slave.start(self._loaded, run, server, signals)
         if key is None:
             return None
         where = server.where.from_here() if slave.kind is SlaveKind.LOCAL else server.where
-        return slave.start(self._loaded, where, key.text, parts.console.write)
+        return slave.start(self._loaded, where, key.text, console.write)
 
     def _say_start(
         self, console: Console, says: Announcements, store: Store, record: RunRecord, given_up: RunRecord | None
