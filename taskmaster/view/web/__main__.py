@@ -28,23 +28,12 @@ def main() -> None:
     if sys.platform == "linux" and (highest == resource.RLIM_INFINITY or highest > MOST_MEMORY_BYTES):
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
     told = PageInstructions.from_line(sys.stdin.buffer.readline())
-    guard = PageGuard(
-        told.hosts,
-        told.origins,
-        told.port,
-        told.look_digest,
-        told.steer_digest,
-        readonly=told.readonly,
-        secure=told.secure,
-        open_metrics=told.open_metrics,
-        prefix=told.prefix,
-    )
-    asyncio.run(_serve(told, guard))
+    asyncio.run(_serve(told))
 
 
-async def _serve(told: PageInstructions, guard: PageGuard) -> None:
+async def _serve(told: PageInstructions) -> None:
     feed = Feed(Line(socket.socket(fileno=told.line)), told.facts)
-    server = PageServer(guard, feed, metrics)
+    server = PageServer(PageGuard(told), feed, metrics)
     loop = asyncio.get_running_loop()
 
     async def end(line: bytes) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from taskmaster.view.report_style import STYLE_DIGEST
+from taskmaster.view.web.instructions import PageInstructions
+from taskmaster.view.web.routes import Route
 
 __all__ = ["HEADERS", "REPORT_HEADERS", "EarlyAnswer", "PageGuard", "Visitor", "digest"]
 
@@ -41,8 +43,6 @@ REPORT_HEADERS = {
 """Headers of the report, instead of those of the same name: it runs nothing, and has one style."""
 
 MAX_HEADER_BYTES = 8192
-OPEN_PATHS = {"/healthz"}
-STEER_PATH = "/api/v1/steer"
 ASK_FOR_ADDRESS = (
     "Open the address that the master printed when it started: it has a token in it. `tm-ctl web-url STATE` prints it "
     "again.\n"
@@ -101,37 +101,18 @@ class PageGuard:
     """See the module.
 
     Args:
-        hosts: What the ``Host`` header of a request may be.
-        origins: Its own origins.
-        port: The port of the server; browsers send cookies to every port of a host.
-        look_digest: The digest of the token for looking.
-        steer_digest: The digest of the token for steering.
-        readonly: Nobody may steer, whatever token he has.
-        secure: Browsers see the page under https.
-        open_metrics: /metrics needs no token.
-        prefix: What a proxy serves the page under, such as "/backfill"; "" for all of a host.
+        told: Which hosts, origins and tokens are let in, and how the page is reached.
     """
 
-    def __init__(  # noqa: PLR0913  # what the page was told
-        self,
-        hosts: list[str],
-        origins: list[str],
-        port: int,
-        look_digest: str,
-        steer_digest: str,
-        *,
-        readonly: bool = False,
-        secure: bool = False,
-        open_metrics: bool = False,
-        prefix: str = "",
-    ) -> None:
-        self._hosts = frozenset(hosts)
-        self._origins = frozenset(origins)
-        self._tokens = [(look_digest, Visitor.LOOKS), (steer_digest, Visitor.LOOKS if readonly else Visitor.STEERS)]
-        self._prefix = prefix
-        self._secure = secure
-        self._open = OPEN_PATHS | ({"/metrics"} if open_metrics else set())
-        self.cookie = f"taskmaster-{port}"
+    def __init__(self, told: PageInstructions) -> None:
+        self._hosts = frozenset(told.hosts)
+        self._origins = frozenset(told.origins)
+        steers = Visitor.LOOKS if told.readonly else Visitor.STEERS
+        self._tokens = [(told.look_digest, Visitor.LOOKS), (told.steer_digest, steers)]
+        self._prefix = told.prefix
+        self._secure = told.secure
+        self._open = {Route.HEALTH, Route.METRICS} if told.open_metrics else {Route.HEALTH}
+        self.cookie = f"taskmaster-{told.port}"
 
     def path(self, path: str) -> str:
         """Return a path without what the proxy serves the page under: one that does not take that
@@ -218,7 +199,7 @@ class PageGuard:
         return found
 
     def _check_post(self, path: str, headers: Mapping[str, str]) -> None:
-        if path != STEER_PATH:
+        if path != Route.STEER:
             raise EarlyAnswer(405, "That can only be read.\n", {"Allow": "GET, HEAD"})
         if headers.get("origin") not in self._origins or headers.get("sec-fetch-site", "same-origin") != "same-origin":
             raise EarlyAnswer(403, "That came from another page.\n")

@@ -1,4 +1,6 @@
-"""What the page's process is told when it is started: one line of JSON on its standard input."""
+"""What the page's process is told when it is started: one line of JSON on its standard input.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ class PageInstructions:
         line: Descriptor of the line to the master.
         hosts: What the ``Host`` header of a request may be.
         origins: Origins that a request which changes something may come from.
-        port: The port of the server, for the cookie's name.
+        port: The port of the server, for the cookie's name: browsers send cookies to every port of
+            a host.
         look_digest: SHA-256 of the token for looking, in hexadecimal digits.
         steer_digest: The digest of the token for steering.
         readonly: Nobody may steer, whatever token he has.
@@ -28,7 +31,7 @@ class PageInstructions:
         certificate: File with the certificate; "" if it serves plain HTTP.
         private_key: File with the key of the certificate.
         open_metrics: /metrics needs no token.
-        prefix: What a proxy serves the page under; "" for all of a host.
+        prefix: What a proxy serves the page under, such as "/backfill"; "" for all of a host.
         facts: What the page shows of the run that the status does not tell: ``resume``, the command
             that resumes it, ``slave_command``, which starts a slave, and ``state_path``, the path
             of its state.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from taskmaster.view.web.guard import HEADERS, EarlyAnswer, PageGuard, Visitor, digest
+from taskmaster.view.web.instructions import PageInstructions
 
 HOST = "127.0.0.1:8050"
 ORIGIN = f"http://{HOST}"
@@ -13,8 +16,16 @@ LOOK, STEER = "look-token", "steer-token"
 
 def guard(**changes) -> PageGuard:
     """A guard of a page on this machine."""
-    given = {"hosts": [HOST, "localhost:8050"], "origins": [ORIGIN, "http://localhost:8050"], "port": 8050}
-    return PageGuard(**{**given, "look_digest": digest(LOOK), "steer_digest": digest(STEER), **changes})
+    given = PageInstructions(
+        listening=0,
+        line=0,
+        hosts=[HOST, "localhost:8050"],
+        origins=[ORIGIN, "http://localhost:8050"],
+        port=8050,
+        look_digest=digest(LOOK),
+        steer_digest=digest(STEER),
+    )
+    return PageGuard(replace(given, **changes))
 
 
 def ask(
