@@ -150,11 +150,11 @@ class Steering:
         if hold is not None and hold.until is not None and now >= hold.until:
             self._take_back(HOLD)
             self._broker.hand_out.hold(held=False)
-            self.trail.add(now, "resume", reason="the time of the hold is over", before="paused", after="running")
+            self.trail.note(now, "resume", reason="the time of the hold is over", before="paused", after="running")
 
     def note(self, now: float, command: str, reason: str = "", after: str = "", before: str = "") -> None:
         """Write down what nobody has commanded."""
-        self.trail.add(now, command, reason=reason, after=after, before=before)
+        self.trail.note(now, command, reason=reason, before=before, after=after)
 
     def forget(self) -> None:
         """Leave nothing in force: a run that is finished has nothing more to be steered."""
@@ -201,17 +201,7 @@ class Steering:
         self.applied[str(request.command)] += 1
         row = 0
         if done.changed:
-            row = self.trail.add(
-                now,
-                str(request.command),
-                user=request.user,
-                host=request.host,
-                peer=peer,
-                via=request.via,
-                reason=request.reason,
-                before=done.before,
-                after=done.after,
-            ).seq
+            row = self.trail.add(now, request, peer, before=done.before, after=done.after).seq
         answer = {
             "ok": True,
             "changed": done.changed,

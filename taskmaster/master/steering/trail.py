@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 
 from taskmaster.master.steering.records import SessionCommand, TrailRow, bad_end
+from taskmaster.master.steering.request import SteerRequest
 from taskmaster.units import show_moment
 
 __all__ = ["LONGEST_TRAIL_COLUMN", "MOST_TRAIL_ROWS_IN_MEMORY", "Trail", "beginnings"]
@@ -70,26 +71,22 @@ class Trail:
         """What says that a session may have lost something; None if nothing does."""
         return bad_end(list(self._rows))
 
-    def add(  # noqa: PLR0913  # the columns of a row
-        self,
-        at: float,
-        command: str,
-        *,
-        user: str = "",
-        host: str = "",
-        peer: str = "",
-        via: str = "master",
-        reason: str = "",
-        before: str = "",
-        after: str = "",
-    ) -> TrailRow:
-        """Add a row, and return it."""
-        texts = (command, user, host, peer, via, reason, before, after)
-        row = TrailRow(self._next, at, *(text[:LONGEST_TRAIL_COLUMN] for text in texts))
-        self._next += 1
-        self._rows.append(row)
-        self._unwritten.append(row)
-        return row
+    def add(self, at: float, request: SteerRequest, peer: str, *, before: str, after: str) -> TrailRow:
+        """Add the row of a request that has changed something, and return it.
+
+        Args:
+            at: When (seconds since the epoch).
+            request: What was asked for, by whom and why.
+            peer: The address that it came from.
+            before: How it was.
+            after: How it is.
+        """
+        by = (request.user, request.host, peer, request.via)
+        return self._add(at, str(request.command), *by, request.reason, before, after)
+
+    def note(self, at: float, command: str, *, reason: str = "", before: str = "", after: str = "") -> None:
+        """Add the row of something that nobody has asked for; see ``TrailRow`` for the columns."""
+        self._add(at, command, "", "", "", "master", reason, before, after)
 
     def after(self, seq: int, most: int, before: int | None = None) -> list[TrailRow]:
         """Return the newest ``most`` rows whose number is above ``seq``, the oldest first.
@@ -111,3 +108,10 @@ class Trail:
         if rows:
             self.saved = max(self.saved, rows[-1].seq)
             self._unwritten = [row for row in self._unwritten if row.seq > self.saved]
+
+    def _add(self, at: float, *columns: str) -> TrailRow:
+        row = TrailRow(self._next, at, *(column[:LONGEST_TRAIL_COLUMN] for column in columns))
+        self._next += 1
+        self._rows.append(row)
+        self._unwritten.append(row)
+        return row
