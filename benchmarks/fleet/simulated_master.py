@@ -33,7 +33,7 @@ from taskmaster.master.reading.source import Source
 from taskmaster.master.reports import Reports
 from taskmaster.master.run_details import RunDetails
 from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.run_status import RunStatus
+from taskmaster.master.run_status import RunParts, RunStatus
 from taskmaster.master.service import Service
 from taskmaster.master.skew import Skew
 from taskmaster.master.steer_service import SteerService
@@ -195,10 +195,8 @@ class SimulatedMaster:
         steers = SteerService(*guarded, throttle, record, apply=lambda *_: None)
         self._checkpointer = Checkpointer(self.store, *guarded, identity, dedup, record, now, completion, steers=steers)
         self._reader = ReaderByTurns(source, *guarded, identity, dedup, record.mark, checks=checks)
-        self._status = RunStatus(
-            *guarded, self._reader, source, throttle, completion, record, checks, steers=steers, target="fleet",
-            total=None, facts=dict,
-        )  # fmt: skip
+        parts = RunParts(*guarded, self._reader, source, throttle, completion, record, checks, steers)
+        self._status = RunStatus(parts, target="fleet", total=None, facts=dict)
         reports = Reports(*answering, identity, record.next_failed, throttle)
         steers.connect(lambda: None, None, lambda: None, None, reports.figures)  # type: ignore[arg-type]
         self.run = record.id
@@ -208,9 +206,8 @@ class SimulatedMaster:
             skew=Skew(code="c", callback="fleet"), clock=now,
         )  # fmt: skip
         self._details = RunDetails(
-            *guarded, self._reader, throttle, record, identity, checkpointer=self._checkpointer, reports=reports,
-            steers=steers, refusals=int, incarnation=f"i{number}", resume="",
-        )  # fmt: skip
+            parts, checkpointer=self._checkpointer, reports=reports, refusals=int, incarnation=f"i{number}", resume=""
+        )
         self._steers, self._lock, self._now = steers, lock, now
         self._reader.prepare()
         self._collecting, self._collector = 0.0, Collector()

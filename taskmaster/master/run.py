@@ -34,7 +34,7 @@ from taskmaster.master.remarks import OutageRemark, remarks
 from taskmaster.master.reports import Reports
 from taskmaster.master.run_details import RunDetails
 from taskmaster.master.run_record import RunRecord
-from taskmaster.master.run_status import RunStatus
+from taskmaster.master.run_status import RunParts, RunStatus
 from taskmaster.master.service import Service
 from taskmaster.master.skew import Skew
 from taskmaster.master.steer_service import LiveSettings, SteerService
@@ -103,7 +103,7 @@ class Run:
         keep_freed_memory()
         self._source, self._store, self._identity = source, store, identity
         self._grace, self._count_wanted = grace, total is None
-        self._throttle = throttle or Throttle()
+        self._throttle = throttle = throttle or Throttle()
         self._run_time: float | None = None
         self._is_timed = False  # by an operator, not by the command line
         self._lock, self._wake = threading.Lock(), threading.Event()
@@ -113,32 +113,30 @@ class Run:
         self._outage, completion = OutageRemark(lambda: broker.outage.reason), Completion(source, record)
         self._record = record = record.without_jobs()
         guarded = (self._broker, self._lock)
-        self.steers = SteerService(*guarded, self._throttle, record, settings=settings, apply=self._change, line=resume)
-        self._checkpointer = Checkpointer(
-            store, *guarded, identity, dedup, record, completion=completion, steers=self.steers
-        )
-        self._checks = checks = JobChecks(identity, record, self.steers.note_left_out)
+        steers = SteerService(*guarded, throttle, record, settings=settings, apply=self._change, line=resume)
+        self.steers, known = steers, (*guarded, identity, dedup)
+        self._checkpointer = Checkpointer(store, *known, record, completion=completion, steers=steers)
+        self._checks = checks = JobChecks(identity, record, steers.note_left_out)
         hurry, kind = self._checkpointer.hurry, ReaderByTurns if by_turns else Reader
-        self._reader = kind(
-            source, *guarded, identity, dedup, record.mark, planned=hurry, checks=checks, expected=expected(record)
+        self._reader = reader = kind(
+            source, *known, record.mark, planned=hurry, checks=checks, expected=expected(record)
         )
-        known = (*guarded, self._reader, source, self._throttle, completion, record, checks)
-        self._status = RunStatus(*known, steers=self.steers, target=target, total=total, facts=self._facts)
+        parts = RunParts(*guarded, reader, source, throttle, completion, record, checks, steers)
+        self._status = RunStatus(parts, target=target, total=total, facts=self._facts)
         kinds = store.kinds(MOST_KINDS_COUNTED) if record.failures else ()
-        self._reports = Reports(*guarded, identity, record.next_failed, self._throttle, kinds)
+        self._reports = Reports(*guarded, identity, record.next_failed, throttle, kinds)
         self._known_to_steers = self._reports.figures, FailedChoice(*guarded, self._reports.kinds, store.failed)
         self._service = self._served(incarnation, skew)
-        self._details = self._shown(identity, incarnation, resume)
+        self._details = self._shown(parts, incarnation, resume)
         self.events = EventFeed(record, self._lock, self.steers, self._reports, stall)
         self.steers.show("events", self.events.page)
 
-    def _shown(self, identity: JobIdentity, incarnation: str, resume: str) -> RunDetails:
+    def _shown(self, parts: RunParts, incarnation: str, resume: str) -> RunDetails:
         """Let clients look at how the run stands."""
         details = RunDetails(
-            *(self._broker, self._lock, self._reader, self._throttle, self._record, identity),
+            parts,
             checkpointer=self._checkpointer,
             reports=self._reports,
-            steers=self.steers,
             refusals=lambda: self._service.refusals,
             incarnation=incarnation,
             resume=resume,
@@ -257,13 +255,7 @@ class Run:
         self._checkpointer.start()
         try:
             ending = self._watch(view, signals, own_slave)
-            self._reader.stop()
-            self._status.condition.end()
-            self.steers.note_end(ending, successor(self._broker, self._lock, self._identity), self._checks.left_out)
-            while not self._checkpointer.stop(TICK_SECONDS):
-                self._give_up(*self._checkpointer.trouble())
-            self._last_checkpoint(view, signals)
-            self.events.end(self._status.snapshot(), ending)
+            self._write_end(ending, view, signals)
             if ending is None:
                 self._service.end()
             say_goodbye(server, self._broker, self._lock, own_slave, signals, over=ending is None)
@@ -286,8 +278,7 @@ class Run:
             self._reader.wait_closed(SOURCE_CLOSING_SECONDS)
             view.close(self._status.snapshot(RunState.FINISHED if self._broker.over else RunState.STOPPED))
         summary = self.summary()
-        said = remarks(self._source, summary, self._checks, over=ending is None)
-        for line in (*self._throttle.cost(), *said):
+        for line in (*self._throttle.cost(), *remarks(self._source, summary, self._checks, over=ending is None)):
             view.say(line)
         if ending is not None:
             raise ending
@@ -380,11 +371,21 @@ class Run:
     def _out_of_time(self) -> bool:
         return self._run_time is not None and self._status.elapsed >= self._run_time
 
+    def _write_end(self, ending: TaskmasterError | None, view: View, signals: Signals) -> None:
+        """Write down how the session ends: nothing more is handed out."""
+        self._reader.stop()
+        self._status.condition.end()
+        self.steers.note_end(ending, successor(self._broker, self._lock, self._identity), self._checks.left_out)
+        while not self._checkpointer.stop(TICK_SECONDS):
+            self._give_up(*self._checkpointer.trouble())
+        self._last_checkpoint(view, signals)
+        self.events.end(self._status.snapshot(), ending)
+
     def _last_checkpoint(self, view: View, signals: Signals) -> None:
         """Write the last checkpoint, again and again if it cannot be written: nothing may be called
         over before it is durable.
         """
-        said, attempts, began = False, 0, time.monotonic()
+        attempts, began = 0, time.monotonic()
         while True:
             try:
                 self._checkpointer.last_checkpoint(lambda: self._give_up(*self._checkpointer.trouble()))
@@ -394,7 +395,6 @@ class Run:
                 if (signals.received or self._out_of_time()) and (attempts >= 10 or signals.repeated):
                     raise
                 self._give_up(time.monotonic() - began, str(exc))
-                if not said:
+                if attempts == 1:
                     view.say(f"The last checkpoint cannot be written, which is tried again until it can: {exc}")
-                    said = True
                 self._wake.wait(1.0)

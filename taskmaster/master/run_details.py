@@ -11,7 +11,6 @@ import json
 import os
 import resource
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from itertools import islice
@@ -20,19 +19,14 @@ from typing import Any
 
 from taskmaster import keys
 from taskmaster.master.broker.batches import BatchKind
-from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.counts import Counts
 from taskmaster.master.broker.leases import Lease
 from taskmaster.master.checkpointer import Checkpointer
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reports import Reports
-from taskmaster.master.run_record import RunRecord
-from taskmaster.master.steer_service import SteerService
+from taskmaster.master.run_status import RunParts
 from taskmaster.master.tally.durations import upper_bound
 from taskmaster.master.tally.history import HELD_NAMES, HISTORY_COLUMNS
 from taskmaster.master.tally.speeds import Speeds
-from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.master.why import SLOW_SOURCE_SECONDS, WhyCode
 from taskmaster.master.work_time import HELD_BY
 from taskmaster.view.snapshot import FailedBy, Snapshot
@@ -55,15 +49,9 @@ class RunDetails:
     """See the module.
 
     Args:
-        broker: Which job is where.
-        lock: Guards the broker.
-        reader: How the reading goes.
-        throttle: What holds the handing out back.
-        record: The run as it was at the start of this session.
-        identity: Gives the keys of jobs.
+        parts: What the run is made of.
         checkpointer: Says how old the last checkpoint is.
         reports: Knows what slaves have done.
-        steers: What an operator has changed.
         refusals: Gives the number of slaves that were refused.
         incarnation: The incarnation of this master.
         resume: The command that goes on with the run.
@@ -73,37 +61,28 @@ class RunDetails:
         rate: How fast the run was in the last ten seconds.
     """
 
-    def __init__(  # noqa: PLR0913  # all that a status tells of, each part once
+    def __init__(
         self,
-        broker: Broker,
-        lock: threading.Lock,
-        reader: Reader,
-        throttle: Throttle,
-        record: RunRecord,
-        identity: JobIdentity,
+        parts: RunParts,
         *,
         checkpointer: Checkpointer,
         reports: Reports,
-        steers: SteerService,
         refusals: Callable[[], int],
         incarnation: str,
         resume: str,
     ) -> None:
-        self._broker = broker
-        self._lock = lock
-        self._reader = reader
-        self._throttle = throttle
-        self._record = record
-        self._identity = identity
+        self._broker, self._lock = parts.broker, parts.lock
+        self._reader, self._throttle = parts.reader, parts.throttle
+        self._steers, self._identity = parts.steers, parts.checks.identity
+        self._record = record = parts.record
         self._checkpointer = checkpointer
         self._reports = reports
-        self._steers = steers
         self._refusals = refusals
         self._incarnation = incarnation
         self._resume = resume
         self._began, self._began_at = time.monotonic(), time.time()
         self._speeds = Speeds(self._began)
-        self.history = steers.history
+        self.history = parts.steers.history
         self.rate = Rate()
         self._busy_before = record.history[-1].values()[HISTORY_COLUMNS.index("busy")] if record.history else 0.0
 

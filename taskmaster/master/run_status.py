@@ -22,62 +22,65 @@ from taskmaster.master.standing import Standing
 from taskmaster.master.steer_service import SteerService
 from taskmaster.master.summary import Summary
 from taskmaster.master.throttle.throttle import Throttle
+from taskmaster.records import record
 from taskmaster.runtime.log import clean_logger
 from taskmaster.view.snapshot import RunState, Snapshot
 
-__all__ = ["RunStatus"]
+__all__ = ["RunParts", "RunStatus"]
 
 logger = clean_logger(__name__)
+
+
+@record()
+class RunParts:
+    """What a run is made of, for what tells how it stands.
+
+    Attributes:
+        broker: Knows which job is where.
+        lock: Guards the broker.
+        reader: Says whether the source is waited for.
+        source: Counts its jobs, where it can.
+        throttle: Says why nothing is handed out.
+        completion: Says which fraction of the work is settled.
+        record: The run as it was at the start of this session.
+        checks: Have looked at the jobs, and give their keys.
+        steers: What an operator has changed.
+    """
+
+    broker: Broker
+    lock: threading.Lock
+    reader: Reader
+    source: Source
+    throttle: Throttle
+    completion: Completion
+    record: RunRecord
+    checks: JobChecks
+    steers: SteerService
 
 
 class RunStatus:
     """See the module.
 
     Args:
-        broker: which job is where.
-        lock: guards the broker.
-        reader: says whether the source is waited for.
-        source: counts its jobs, where it can.
-        throttle: says why nothing is handed out.
-        completion: says which fraction of the work is settled.
-        record: the run as it was at the start of this session.
-        checks: have looked at the jobs, and give their keys.
-        steers: What an operator has changed.
-        target: what the user named, for display.
-        total: how many jobs there are, if the user said so.
+        parts: What the run is made of.
+        target: What the user named, for display.
+        total: How many jobs there are, if the user said so.
         facts: Gives what other parts know of why the run is no faster.
 
     Attributes:
         condition: What the run is doing, and why not more.
     """
 
-    def __init__(  # noqa: PLR0913  # all that shows how a run stands, each part once
-        self,
-        broker: Broker,
-        lock: threading.Lock,
-        reader: Reader,
-        source: Source,
-        throttle: Throttle,
-        completion: Completion,
-        record: RunRecord,
-        checks: JobChecks,
-        *,
-        steers: SteerService,
-        target: str,
-        total: int | None,
-        facts: Callable[[], dict[str, Any]],
-    ) -> None:
-        self._broker = broker
-        self._lock = lock
-        self._reader = reader
-        self._source = source
-        self._throttle = throttle
-        self._completion = completion
-        self._standing = Standing(checks.identity)
-        self._checks, self._steers = checks, steers
+    def __init__(self, parts: RunParts, *, target: str, total: int | None, facts: Callable[[], dict[str, Any]]) -> None:
+        self._broker, self._lock = parts.broker, parts.lock
+        self._reader, self._source = parts.reader, parts.source
+        self._throttle, self._completion = parts.throttle, parts.completion
+        self._checks, self._steers = parts.checks, parts.steers
+        self._standing = Standing(parts.checks.identity)
+        steering = parts.steers.steering
+        self.condition = Condition(parts.broker, parts.throttle, parts.reader, parts.source, self._standing, steering)
         self._facts = facts
-        self.condition = Condition(broker, throttle, reader, source, self._standing, steers.steering)
-        self._record = record
+        self._record = parts.record
         self._target = target
         self._total = total
         self._counted = total is not None  # not estimated

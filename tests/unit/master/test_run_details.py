@@ -18,10 +18,14 @@ from taskmaster.guards import Guard
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.checkpointer import Checkpointer
+from taskmaster.master.completion import Completion
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.dedup import Dedup
+from taskmaster.master.reading.job_checks import JobChecks
+from taskmaster.master.reading.source import Source
 from taskmaster.master.run_details import MOST_STATUS_BYTES, RunDetails
 from taskmaster.master.run_record import RunRecord
+from taskmaster.master.run_status import RunParts
 from taskmaster.master.steer_service import SteerService
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.throttle.throttle import Throttle
@@ -70,16 +74,22 @@ class Run:
         self.checkpointer = Checkpointer(
             MemoryStore(), self.broker, self.lock, identity, Dedup(record), record, steers=self.steers
         )
+        source = Source([])
+        parts = RunParts(
+            broker=self.broker,
+            lock=self.lock,
+            reader=self.reader,
+            source=source,
+            throttle=self.throttle,
+            completion=Completion(source, record),
+            record=record,
+            checks=JobChecks(identity),
+            steers=self.steers,
+        )
         self.details = RunDetails(
-            self.broker,
-            self.lock,
-            self.reader,
-            self.throttle,
-            record,
-            identity,
+            parts,
             checkpointer=self.checkpointer,
             reports=self.master.reports,
-            steers=self.steers,
             refusals=lambda: 2,
             incarnation="r.i",
             resume=resume,
