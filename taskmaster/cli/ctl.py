@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -18,6 +18,9 @@ from taskmaster.cli.which_run import RUN_COMMANDS, one_master, print_table
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
 from taskmaster.units import show_count, show_moment
+
+if TYPE_CHECKING:
+    from taskmaster.cli.failures import Style
 
 __all__ = ["main", "tm_ctl"]
 
@@ -277,7 +280,7 @@ def failures(  # noqa: PLR0913  # an option each
     """  # noqa: D301
     if (state is None) == (host is None):
         raise UsageError("Name the run whose failed jobs are meant: either its STATE, or its master with --host.")
-    from taskmaster.cli.failures import Style, check_styles, show, with_keys
+    from taskmaster.cli.failures import check_styles
     from taskmaster.runner import control
     from taskmaster.runner.identities import state_of
 
@@ -293,9 +296,15 @@ def failures(  # noqa: PLR0913  # an option each
         found = control.failures(str(path), kind)
     else:
         found = control.failures_of(str(host), key, key_file, kind)
-    if wanted:
-        found = with_keys(found, wanted)
-    count = show(found, style=style, tracebacks=tracebacks or bool(wanted))
+    _list(found, style, kind, wanted, tracebacks=tracebacks)
+
+
+def _list(found: Iterable[Any], style: Style, kind: str | None, wanted: Sequence[str], *, tracebacks: bool) -> None:
+    """Print failed jobs: those with the keys that are wanted, if any are."""
+    from taskmaster.cli.failures import Style, show, with_keys
+    from taskmaster.runner import control
+
+    count = show(with_keys(found, wanted) if wanted else found, style=style, tracebacks=tracebacks or bool(wanted))
     if wanted and not count:
         raise control.no_such_key(", ".join(wanted))
     if not count and style is Style.TEXT:

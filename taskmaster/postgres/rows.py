@@ -77,11 +77,7 @@ def rows(  # noqa: PLR0913  # what a query is made of, each part once
     durations(statement_timeout=statement_timeout, patience=patience)
     if follow and descending:
         raise UsageError("follow=True goes on with rows that come later, which with descending=True are those before.")
-    condition, values = where if isinstance(where, tuple) else (where, None)
-    if condition is not None and values is None:
-        condition = condition.replace("%", "%%")
-    elif condition is not None and values is not None:
-        _check_placeholders(condition, tuple(values))
+    condition, values = _condition(where)
     return Rows(
         RowsRequest(
             dsn=dsn,
@@ -89,7 +85,7 @@ def rows(  # noqa: PLR0913  # what a query is made of, each part once
             key=key,
             columns=columns,
             condition=condition,
-            values=tuple(values or ()),
+            values=values,
             chunk=chunk,
             descending=descending,
             follow=follow,
@@ -97,6 +93,17 @@ def rows(  # noqa: PLR0913  # what a query is made of, each part once
             patience=patience,
         )
     )
+
+
+def _condition(where: str | tuple[str, Sequence[Any]] | None) -> tuple[str | None, tuple[Any, ...]]:
+    """Return the condition, in which only placeholders have a percent sign, and their values."""
+    condition, values = where if isinstance(where, tuple) else (where, None)
+    if condition is None:
+        return None, tuple(values or ())
+    if values is None:
+        return condition.replace("%", "%%"), ()
+    _check_placeholders(condition, tuple(values))
+    return condition, tuple(values)
 
 
 def _check_placeholders(condition: str, values: tuple[Any, ...]) -> None:

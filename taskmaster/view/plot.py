@@ -7,7 +7,7 @@ as that of Jenkins, leaves them alone. Its text has the colour of the page aroun
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ MOST_POINTS = 300
 SMOOTH_SECONDS = 2.0  # over which a rate is taken, at least: slaves report only twice a second, so that it would jump
 PLOT_WIDTH, PLOT_HEIGHT = 640, 220
 LEFT, RIGHT, TOP, BOTTOM = 64, 12, 12, 30
+FLOOR = PLOT_HEIGHT - BOTTOM  # where a rate of 0 is
 GAP_SECONDS = 30.0  # between two rows; where it is far more than before and after, no master was there
 GAP_RATIO = 3.5
 MOST_BANDS, MOST_MARKS = 200, 60
@@ -120,17 +121,7 @@ def picture(found: Sequence[Sequence[Any]], marks: Sequence[Mark], when: Callabl
     """
     if len(found) < 2:  # a line has two ends
         return ""
-    first, last = float(found[0][0]), float(found[-1][0])
-    seconds = max(1.0, last - first)
-    top = _nice(max(float(point[1]) for point in found))
-    floor = PLOT_HEIGHT - BOTTOM
-
-    def x(at: float) -> str:
-        return _short(LEFT + (min(max(at, first), last) - first) / seconds * (PLOT_WIDTH - LEFT - RIGHT))
-
-    def y(rate: float) -> str:
-        return _short(TOP + (1 - min(1.0, rate / top)) * (floor - TOP))
-
+    axes = _Axes(float(found[0][0]), float(found[-1][0]), _nice(max(float(point[1]) for point in found)))
     opening = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PLOT_WIDTH} {PLOT_HEIGHT}" '
         f'width="{PLOT_WIDTH}" height="{PLOT_HEIGHT}" role="img" '
@@ -139,35 +130,64 @@ def picture(found: Sequence[Sequence[Any]], marks: Sequence[Mark], when: Callabl
     )
     parts = [opening]
     for band in bands(found)[:MOST_BANDS]:
-        wide = max(1.0, float(x(band.end)) - float(x(band.start)))
+        wide = max(1.0, float(axes.x(band.end)) - float(axes.x(band.start)))
         parts.append(
-            f'<rect x="{x(band.start)}" y="{TOP}" width="{_short(wide)}" height="{floor - TOP}" fill="#d29922" '
+            f'<rect x="{axes.x(band.start)}" y="{TOP}" width="{_short(wide)}" height="{FLOOR - TOP}" fill="#d29922" '
             f'fill-opacity="0.3"><title>held back: {_text(band.reason)}</title></rect>'
         )
-    for share in (0.0, 0.5, 1.0):
-        at = y(share * top)
-        parts.append(
-            f'<line x1="{LEFT}" x2="{PLOT_WIDTH - RIGHT}" y1="{at}" y2="{at}" stroke="currentColor" '
-            'stroke-opacity="0.25"/>'
-            f'<text x="{LEFT - 8}" y="{_short(float(at) + 5)}" text-anchor="end">{_text(_compact(share * top))}</text>'
-        )
-    for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-        at_time = first + share * seconds
-        parts.append(
-            f'<text x="{x(at_time)}" y="{PLOT_HEIGHT - 8}" text-anchor="{anchor}">'
-            f"{_text(when(at_time, seconds))}</text>"
-        )
-    parts += _lines(found, x, y, top)
-    for mark in [one for one in marks if first <= one.at <= last][-MOST_MARKS:]:
-        parts.append(
-            f'<path d="M{x(mark.at)} {floor - 12}l7 12h-14z" fill="#8957e5"><title>{_text(mark.text)}</title></path>'
-        )
+    parts += [*axes.rates(), *axes.times(when), *_lines(found, axes)]
+    for mark in [one for one in marks if axes.first <= one.at <= axes.last][-MOST_MARKS:]:
+        at = axes.x(mark.at)
+        parts.append(f'<path d="M{at} {FLOOR - 12}l7 12h-14z" fill="#8957e5"><title>{_text(mark.text)}</title></path>')
     return "".join([*parts, "</svg>"])
 
 
-def _lines(
-    found: Sequence[Sequence[Any]], x: Callable[[float], str], y: Callable[[float], str], top: float
-) -> list[str]:
+class _Axes(NamedTuple):
+    """The axes of a plot: where in it a time and a rate are.
+
+    Attributes:
+        first: The time of the first point.
+        last: The time of the last one.
+        top: The rate at the upper edge.
+    """
+
+    first: float
+    last: float
+    top: float
+
+    @property
+    def seconds(self) -> float:
+        """Length of the axis of time."""
+        return max(1.0, self.last - self.first)
+
+    def x(self, at: float) -> str:
+        """Return the place of a time, or of the end that is nearer, from left to right."""
+        after = min(max(at, self.first), self.last) - self.first
+        return _short(LEFT + after / self.seconds * (PLOT_WIDTH - LEFT - RIGHT))
+
+    def y(self, rate: float) -> str:
+        """Return the place of a rate from top to bottom."""
+        return _short(TOP + (1 - min(1.0, rate / self.top)) * (FLOOR - TOP))
+
+    def rates(self) -> Iterator[str]:
+        """Yield the lines across the plot, with the rates that they stand for."""
+        for share in (0.0, 0.5, 1.0):
+            at, shown = self.y(share * self.top), _text(_compact(share * self.top))
+            yield (
+                f'<line x1="{LEFT}" x2="{PLOT_WIDTH - RIGHT}" y1="{at}" y2="{at}" stroke="currentColor" '
+                'stroke-opacity="0.25"/>'
+                f'<text x="{LEFT - 8}" y="{_short(float(at) + 5)}" text-anchor="end">{shown}</text>'
+            )
+
+    def times(self, when: Callable[[float, float], str]) -> Iterator[str]:
+        """Yield the texts below the plot, each at its time."""
+        for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+            at = self.first + share * self.seconds
+            shown = _text(when(at, self.seconds))
+            yield f'<text x="{self.x(at)}" y="{PLOT_HEIGHT - 8}" text-anchor="{anchor}">{shown}</text>'
+
+
+def _lines(found: Sequence[Sequence[Any]], axes: _Axes) -> list[str]:
     """Return the line of the rates, interrupted where there was no master, and the rate that was
     set.
     """
@@ -177,10 +197,10 @@ def _lines(
             continue  # its rate is that of a time in which nothing was there
         before = number - 1
         begins = number == 0 or before in wide
-        way.append(f"{'M' if begins else 'L'}{x(point[0])} {y(point[1])}")
+        way.append(f"{'M' if begins else 'L'}{axes.x(point[0])} {axes.y(point[1])}")
         limit = point[4]
-        if limit is not None and 0 < limit <= top and not begins:
-            limits.append(f"M{x(found[before][0])} {y(limit)}H{x(point[0])}")
+        if limit is not None and 0 < limit <= axes.top and not begins:
+            limits.append(f"M{axes.x(found[before][0])} {axes.y(limit)}H{axes.x(point[0])}")
     parts = [f'<path d="{"".join(way)}" fill="none" stroke="#2f81f7" stroke-width="2" stroke-linejoin="round"/>']
     if limits:
         parts.append(f'<path d="{"".join(limits)}" fill="none" stroke="#b08800" stroke-dasharray="5 4"/>')

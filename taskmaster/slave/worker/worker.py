@@ -78,13 +78,8 @@ def work(
     forked = callbacks is not None
     sender = MessageSender(channel)
     sys.path += [folder for folder in spec.path if folder not in sys.path]
-    try:
-        callbacks = callbacks or load(spec.target)
-    except TargetError as exc:
-        flush()
-        sender.say(CannotRun(Cause.TARGET, str(exc), capped(exc.user_traceback or "")))
-        return [], 0.0
-    if not _set_up(callbacks, sender, loop):
+    callbacks = callbacks or _loaded(spec.target, sender)
+    if callbacks is None or not _set_up(callbacks, sender, loop):
         return [], 0.0
     sender = MessageSender(channel, callbacks.kind, scoreboard, forked=forked)
     coroutines = is_async(callbacks.handle) and not callbacks.together
@@ -107,6 +102,16 @@ def work(
     finally:
         problems = _tear_down(callbacks, sender, loop)
     return problems, sender.end_by
+
+
+def _loaded(target: str, sender: MessageSender) -> Callbacks | None:
+    """Return the callbacks of a target; tell the supervisor where that fails, and return None."""
+    try:
+        return load(target)
+    except TargetError as exc:
+        flush()
+        sender.say(CannotRun(Cause.TARGET, str(exc), capped(exc.user_traceback or "")))
+        return None
 
 
 def _run_concurrently(batches: Iterator[WorkerBatch], jobs: Calls, slots: int, loop: EventLoop | None) -> None:
