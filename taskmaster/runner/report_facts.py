@@ -108,7 +108,9 @@ def facts_of_state(record: RunRecord, target: str, kinds: FailureKinds, failed: 
     }
 
 
-def verdict(status: Mapping[str, Any], exit_code: int | None, error: BaseException | None, last: str) -> dict[str, Any]:
+def verdict(
+    status: Mapping[str, Any], exit_code: int | None, error: BaseException | None, last: str, left_out: str = ""
+) -> dict[str, Any]:
     """Return how a session has ended, or that it goes on.
 
     Args:
@@ -116,6 +118,7 @@ def verdict(status: Mapping[str, Any], exit_code: int | None, error: BaseExcepti
         exit_code: The exit code of the command; None: it goes on, or that is not known.
         error: The error that ended the session; None if there was none.
         last: What was said of the end, as a sentence.
+        left_out: Why the run has probably left jobs out, as a sentence; "" if it has not.
     """
     if error is not None:
         code = error.exit_code if isinstance(error, TaskmasterError) else 1
@@ -128,7 +131,8 @@ def verdict(status: Mapping[str, Any], exit_code: int | None, error: BaseExcepti
     failed = status.get("failed", 0)
     word = f"finished, {show_count(failed, 'failed job', form=',')}" if failed else "finished"
     if exit_code not in (0, 3):
-        return _verdict(word, "bad", exit_code, "Workers could not end as they should: the log says what may be lost.")
+        ended_badly = "Workers could not end as they should: the log says what may be lost."
+        return _verdict(word, "bad", exit_code, left_out or ended_badly)
     return {**_verdict(word, "held" if failed else "good", exit_code, last), "finished": True}
 
 
@@ -136,7 +140,8 @@ def verdict_of_state(record: RunRecord) -> dict[str, Any]:
     """Return how the last session of a run has ended that nobody is at."""
     if record.finished is not None:
         bad = record.left_out or bad_end(record.trail) is not None
-        return verdict({"failed": record.failures}, 1 if bad else 3 if record.failures else 0, None, "")
+        ended_with = 1 if bad else 3 if record.failures else 0
+        return verdict({"failed": record.failures}, ended_with, None, "", record.left_out)
     said = SessionCommand.begun() + SessionCommand.ended()
     last = next((row for row in reversed(record.trail) if row.command in said), None)  # a note may follow it
     if last is not None and last.command == SessionCommand.STOPPED:
@@ -202,7 +207,9 @@ def _all_rows(look: Look, what: str, count: str, most: int | None = None) -> tup
 
 
 def _history(look: Look, started: float) -> list[dict[str, Any]]:
-    """Return the rows of the whole run, each stretch as finely as it is known."""
+    """Return the rows of the whole run: of a young one, the last ten minutes by the second; of an
+    older one, all as coarsely as its longer spans have it, so that the plot is even.
+    """
     found: list[dict[str, Any]] = []
     fine = time.time() - started <= FINE_SECONDS
     for span in ("10m", "6h", "all"):

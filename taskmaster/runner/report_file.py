@@ -99,7 +99,9 @@ class ReportFile:
         over = error is None and code in (0, 1, 3)
         status = self._run.status(RunState.FINISHED if over else RunState.STOPPED)
         found = facts_of_master(self._run.steers.look, status, self._failed())
-        ended = verdict(status, 0 if code is None and error is None else code, error, self._last_word())
+        code = 0 if code is None and error is None else code
+        left_out = self._run.summary().left_out if code == 1 else ""
+        ended = verdict(status, code, error, self._last_word(), left_out)
         status["why"] = {"code": "", "sentence": ended["sentence"], "cure": "", "since_at": None}
         if self._sampled:
             ended["sentence"] = f"A rehearsal, which keeps no state. {ended['sentence']}"

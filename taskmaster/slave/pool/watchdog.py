@@ -23,6 +23,11 @@ CANCEL_SECONDS = 5.0  # for a worker to cancel a coroutine that takes too long
 WATCHDOG_CHECK_SECONDS = 0.5  # between two checks of what runs for how long, at most
 IDLE_SILENT_SECONDS, BUSY_SILENT_SECONDS = 1.0, 5.0  # after which a worker that cannot be heard is killed
 ENDING_SECONDS = 60.0  # for the teardown of a worker that is replaced
+WITHOUT_SOCKET = (
+    "ended because its socket to the slave was closed or written to, as by a callback that closes files which are not "
+    "its own"
+)
+STILL_ENDING = f"killed because it had not ended {ENDING_SECONDS:.0f} s after it was told to"
 
 
 class Watchdog:
@@ -80,11 +85,11 @@ class Watchdog:
             # If it has died, the fork server says so in a moment.
             silent = BUSY_SILENT_SECONDS if worker.running() else IDLE_SILENT_SECONDS
             if not worker.cut_off and self._workers.seconds((worker, "lost")) > silent:
-                worker.cut_off = True
+                worker.cut_off = WITHOUT_SOCKET
                 self._end(worker.pid)
         for worker in ending:
             if not worker.cut_off and self._workers.seconds((worker, "ending")) > ENDING_SECONDS:
-                worker.cut_off = True
+                worker.cut_off = STILL_ENDING
                 logger.warning(
                     "worker %d was told to end, and its teardown has been running for %.0f s; it is killed",
                     worker.pid,

@@ -44,7 +44,8 @@ class WorkerProcess:
         quitting: It was told to end.
         closed: It has said how its end went.
         gone: It has closed its end of the socket; the fork server tells how it ended.
-        cut_off: It was killed because it had closed its end and lived on.
+        cut_off: Why it was killed although no job took too long, as a part of a sentence; "" if it
+            was not.
         behind: It may have said more than was read so far.
         garbled: What it said last made no sense, so that a failure may have been lost.
         warned_after: Seconds after which the next warning says that it is not ready.
@@ -62,7 +63,8 @@ class WorkerProcess:
         self.pipes = pipes
         self.ready = self.several = self.unusable = self.gone = False
         self.quitting = self.closed = self.together = self.coroutines = False
-        self.behind = self.cut_off = self.garbled = False
+        self.behind = self.garbled = False
+        self.cut_off = ""
         self.ran = 0
         self.exhausted = False
         self.retiring = ""

@@ -37,10 +37,6 @@ __all__ = ["Death", "Workforce"]
 logger = clean_logger(__name__)
 
 RETIRED_SECONDS = 30.0  # for a worker that is replaced to end
-CUT_OFF = (
-    "ended because its socket to the slave was closed or written to, as by a callback that closes files which are not "
-    "its own"
-)
 SOCKET_BUFFER_BYTES = 512 * 1024  # requested size of a worker's socket buffer: a batch fits in and is sent at once
 
 
@@ -157,7 +153,7 @@ class Workforce:
     # -- their ends --------------------------------------------------------------------------------
 
     def hear_of_exits(self) -> None:
-        """Bury the workers that have ended, as the fork server tells."""
+        """Account for the workers that have ended, as the fork server tells."""
         try:
             exits = self._fork_client.exits()
         except ForkServerGone:
@@ -169,7 +165,7 @@ class Workforce:
                 # SIGTERM to all processes of a service reaches a worker whose setup() has its own
                 # handler: that is an interrupt.
                 interrupted = self._stopping() and os.waitstatus_to_exitcode(status) == -signal.SIGTERM
-                how = CUT_OFF if worker.cut_off else how_it_ended(status)
+                how = worker.cut_off or how_it_ended(status)
                 self._bury(worker, Death(how, blame=not interrupted))
 
     def _watch_fork_client(self) -> None:

@@ -188,11 +188,15 @@ def test_a_state_says_with_what_its_last_session_ended() -> None:
     over = RunRecord("r", True, failures=2, finished=9.0)
     noted = replace(stopped, trail=[*stopped.trail, trail("note", "looked", seq=2)])
     bad = replace(over, trail=[trail("finished"), trail("ended-badly", "it could not", "exit code 1", seq=2)])
+    short = replace(over, trail=[trail("left-out", "Jobs are missing."), trail("finished", seq=2)])
 
     assert verdict_of_state(stopped)["exit_code"] == 75
     assert verdict_of_state(stopped)["sentence"] == "--limit is reached"
     assert verdict_of_state(noted) == verdict_of_state(stopped)
     assert (verdict_of_state(bad)["tone"], verdict_of_state(bad)["exit_code"]) == ("bad", 1)
+    assert "Workers could not end" in verdict_of_state(bad)["sentence"]
+    assert (verdict_of_state(short)["exit_code"], verdict_of_state(short)["sentence"]) == (1, "Jobs are missing.")
+    assert verdict({}, 1, None, "", "Jobs are missing.")["sentence"] == "Jobs are missing."
     assert verdict_of_state(killed)["word"] == "not finished"
     assert "killed, its machine went down, or its end could not be written" in verdict_of_state(killed)["sentence"]
     seen = replace(killed, history=[MinuteRow(600, bytes(MINUTE_BYTES))])

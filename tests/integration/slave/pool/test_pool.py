@@ -19,6 +19,7 @@ from taskmaster.slave.messages import BatchEnded, JobFailed, ToSupervisor, to_pl
 from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.shared_memory import make_memory
+from taskmaster.slave.pool.watchdog import WITHOUT_SOCKET
 from taskmaster.slave.pool.worker_process import MOST_BYTES_AT_ONCE, UNLIMITED_BYTES, UNPICKLING, WorkerProcess
 from taskmaster.slave.scoreboard import OPENING, SCOREBOARD_BYTES, Scoreboard
 from taskmaster.slave.worker_spec import WorkerSpec
@@ -133,7 +134,7 @@ def test_a_worker_that_was_cut_off_blames_its_job_and_says_why(stage: Stage) -> 
     """It was not out of memory; and what had ended counts."""
     held = stage.give()
     stage.scoreboard.heads[0][1] = 2
-    stage.worker.gone = stage.worker.cut_off = True
+    stage.worker.gone, stage.worker.cut_off = True, WITHOUT_SOCKET
 
     assert stage.worker.free == 0
 

@@ -15,6 +15,8 @@ from taskmaster.slave.pool.watchdog import (
     CANCEL_SECONDS,
     ENDING_SECONDS,
     IDLE_SILENT_SECONDS,
+    STILL_ENDING,
+    WITHOUT_SOCKET,
     Watchdog,
 )
 from taskmaster.slave.pool.worker_process import UNPICKLING, WorkerProcess
@@ -173,7 +175,7 @@ def test_a_worker_that_has_lost_its_socket_is_ended(scene: Scene) -> None:
     scene.spend(2 * BUSY_SILENT_SECONDS)
 
     assert scene.ended == [idle.pid, busy.pid]
-    assert (idle.cut_off, busy.cut_off, well.cut_off) == (True, True, False)
+    assert (idle.cut_off, busy.cut_off, well.cut_off) == (WITHOUT_SOCKET, WITHOUT_SOCKET, "")
 
 
 def test_a_slave_that_stood_still_ends_nobody_at_once(scene: Scene) -> None:
@@ -219,4 +221,4 @@ def test_a_worker_that_is_replaced_has_its_time_to_end(scene: Scene, caplog: pyt
 
     assert scene.ended == [ending.pid]
     assert "teardown has been running for 60 s" in caplog.text
-    assert not well.cut_off
+    assert (ending.cut_off, well.cut_off) == (STILL_ENDING, "")
