@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from taskmaster.model import FailureKind
 
-__all__ = ["Abort", "Outcome", "Retry", "Skip"]
+__all__ = ["LONGEST_RETRY_SECONDS", "Abort", "Outcome", "Retry", "Skip"]
+
+LONGEST_RETRY_SECONDS = 366 * 86400.0  # longest wait for the next attempt that a job may ask for
 
 
 class Outcome(Exception):

@@ -16,9 +16,8 @@ from taskmaster.master.event_watch import EventWatch
 from taskmaster.master.events import EventName, Events
 from taskmaster.master.reports import Reports
 from taskmaster.master.run_record import RunRecord
-from taskmaster.master.steer_service import SteerService
+from taskmaster.master.steer_service import SteerService, reason_of
 from taskmaster.master.tally.failure_kinds import MOST_KINDS_COUNTED, Kind
-from taskmaster.redaction import clean
 from taskmaster.runtime.log import clean_logger
 from taskmaster.units import show_count
 from taskmaster.view.snapshot import RunState, Snapshot
@@ -30,7 +29,6 @@ logger = clean_logger(__name__)
 DEFAULT_STALL_SECONDS = 600.0
 MOST_EVENTS_ANSWERED = 200  # most events in one answer
 MOST_TRAIL_ROWS = 200  # most rows of the trail read in one step
-LONGEST_END_REASON = 1000
 MOST_FOLLOWERS = 100
 FOLLOWERS_SECONDS = 1.0  # longest wait at the end of a run for followers, which ask every half second
 FOLLOWERS_PAUSE_SECONDS = 0.02
@@ -99,7 +97,7 @@ class EventFeed:
         self._ended = True
         self.observe(snapshot)
         code = getattr(error, "exit_code", 1)
-        why = "" if error is None else clean(str(error) or getattr(error, "why", ""))[:LONGEST_END_REASON]
+        why = reason_of(error)
         if isinstance(error, BudgetSpent):
             self._tell(EventName.BUDGET, snapshot, {"text": why, "reason": why})
         if error is None:

@@ -35,7 +35,7 @@ from taskmaster.redaction import clean
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.signals import Signals
 
-__all__ = ["FixedSettings", "LiveSettings", "SteerService"]
+__all__ = ["FixedSettings", "LiveSettings", "SteerService", "reason_of"]
 
 logger = clean_logger(__name__)
 
@@ -328,7 +328,7 @@ class SteerService:
         if left_out:
             self.note_left_out(left_out)
         command = SessionCommand.FINISHED if error is None else SessionCommand.STOPPED
-        reason = "" if error is None else clean(str(error) or getattr(error, "why", ""))[:LONGEST_END_REASON]
+        reason = reason_of(error)
         after = "" if error is None else f"exit code {code}"
         self.note(command, reason, after, "" if error is None else successor)
 
@@ -384,3 +384,8 @@ class SteerService:
         self._broker.limits.follow(limits)
         self._broker.settlement.change_budget(limits)
         self._apply(run_time, grace)
+
+
+def reason_of(error: BaseException | None) -> str:
+    """Return why a session has ended, as its trail and its events have it; "" if all is done."""
+    return "" if error is None else clean(str(error) or getattr(error, "why", ""))[:LONGEST_END_REASON]

@@ -26,7 +26,7 @@ MOST_EVENTS_WAITING = 100  # events for a notifier; of more, the oldest are drop
 LAST_SENDING_SECONDS = 10.0  # that the end waits for what is to be told
 WAIT_STEP_SECONDS = 0.05  # between two looks meanwhile
 KILLED_SECONDS = 1.0  # that a command which is killed may take to go
-MOST_ATTEMPTS = 10  # failures are told again when they are this many times those of the last notification
+TOLD_AGAIN_FACTOR = 10  # failures are told again when they are this many times those of the last notification
 
 
 class Notifications:
@@ -82,7 +82,7 @@ class Notifications:
         """
         if event["event"] != EventName.FAILURE:
             return True
-        if event["failed"] < max(1, MOST_ATTEMPTS * self._failed):
+        if event["failed"] < max(1, TOLD_AGAIN_FACTOR * self._failed):
             return False
         self._failed = event["failed"]
         return True

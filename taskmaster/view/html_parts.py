@@ -9,7 +9,7 @@ from typing import Any
 from taskmaster.redaction import clean
 from taskmaster.units import show_count
 
-__all__ = ["DASH", "LONGEST_CELL", "Raw", "bar", "brief", "code", "left_out", "pairs", "span", "table", "text"]
+__all__ = ["DASH", "LONGEST_CELL", "Raw", "bar", "brief", "code", "duration", "left_out", "pairs", "table", "text"]
 
 DASH = "\N{EN DASH}"
 
@@ -85,7 +85,7 @@ _LARGER: tuple[tuple[float, Callable[[float], str]], ...] = (
 )
 
 
-def span(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Return a duration as people read it, in two units at most."""
     whole = float(round(max(0.0, seconds)))
     return next((show(whole) for size, show in _LARGER if whole >= size), f"{seconds:.3g} s")
@@ -96,7 +96,7 @@ def brief(seconds: float | None) -> str:
     if seconds is None:
         return DASH
     if seconds >= 60:  # a minute
-        return span(seconds)
+        return duration(seconds)
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"

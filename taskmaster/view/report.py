@@ -14,7 +14,7 @@ from typing import Any
 
 from taskmaster.redaction import clean_lines
 from taskmaster.units import show_count, show_moment
-from taskmaster.view.html_parts import DASH, LONGEST_CELL, Raw, bar, brief, code, left_out, pairs, span, table, text
+from taskmaster.view.html_parts import DASH, LONGEST_CELL, Raw, bar, brief, code, duration, left_out, pairs, table, text
 from taskmaster.view.plot import Mark, gaps, picture
 from taskmaster.view.report_jobs import failed_jobs
 from taskmaster.view.report_style import STYLE
@@ -366,9 +366,9 @@ def _speeds(status: ReportFacts) -> str:
 def _times(clock: ReportFacts) -> str:
     parts = []
     if clock.get("session_seconds") is not None:
-        parts.append(f"{span(clock['session_seconds'])} in this session")
+        parts.append(f"{duration(clock['session_seconds'])} in this session")
     if clock.get("run_seconds") is not None:
-        parts.append(f"{span(clock['run_seconds'])} in all")
+        parts.append(f"{duration(clock['run_seconds'])} in all")
     if clock.get("started_at"):
         parts.append(f"begun {show_moment(clock['started_at'])}")
     if clock.get("finished_at"):
@@ -389,7 +389,7 @@ def _paced(pace: ReportFacts) -> str:
 
 
 def _held(seconds: Mapping[str, float], facts: ReportFacts) -> str:
-    return ", ".join(f"{_held_by(name, facts)} {span(held)}" for name, held in seconds.items() if held >= 1)
+    return ", ".join(f"{_held_by(name, facts)} {duration(held)}" for name, held in seconds.items() if held >= 1)
 
 
 def _takes(jobs: ReportFacts) -> str:

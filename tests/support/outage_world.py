@@ -11,7 +11,7 @@ from dataclasses import replace
 from support.world import Disk, Violation, World
 from taskmaster.master.broker.limits import Limits
 
-PROBE_SECONDS = 1.0  # between two jobs that are tried, at least
+TRIAL_PAUSE_SECONDS = 1.0  # between two jobs that are tried, at least
 
 
 class Everything:
@@ -30,7 +30,7 @@ class OutageWorld(World):
     Attributes:
         outages: How many there were.
         holds: How often the run began to hold back.
-        probes: Jobs that were tried meanwhile.
+        trials: Jobs that were tried meanwhile.
         went_on: How often it went on by itself.
         stops: How often it stopped because of ``--outage``, or because the first thirty jobs of a
             session had failed alike; somebody starts it again.
@@ -38,11 +38,11 @@ class OutageWorld(World):
     """
 
     def __init__(self, seed: int, disk: Disk | None = None) -> None:
-        self.outages = self.holds = self.probes = self.went_on = self.stops = self.spared = 0
+        self.outages = self.holds = self.trials = self.went_on = self.stops = self.spared = 0
         self.own_bad: set | None = None  # the jobs that fail by themselves, while all do
         self.away_until = 0.0
         self.was_holding = False
-        self.probed_at = 0.0
+        self.tried_at = 0.0
         super().__init__(seed, disk)
 
     # -- the master --------------------------------------------------------------------------------
@@ -74,10 +74,10 @@ class OutageWorld(World):
             if lease is not None and holding:
                 if len(lease.batch) != 1:
                     raise Violation(f"{len(lease.batch)} jobs are tried at once while everything fails")
-                if self.now - self.probed_at < PROBE_SECONDS:
-                    raise Violation(f"jobs are tried {self.now - self.probed_at:g} s apart while everything fails")
-                self.probed_at = self.now
-                self.probes += 1
+                if self.now - self.tried_at < TRIAL_PAUSE_SECONDS:
+                    raise Violation(f"jobs are tried {self.now - self.tried_at:g} s apart while everything fails")
+                self.tried_at = self.now
+                self.trials += 1
             return lease
 
         broker.hand_out.take = watched
@@ -112,7 +112,7 @@ class OutageWorld(World):
             self.holds += 1
             if not self.limits.outage:
                 raise Violation("the run holds back although --outage allows none")
-            self.probed_at = self.now
+            self.tried_at = self.now
         elif self.was_holding and not holding:
             self.went_on += 1
         self.was_holding = holding

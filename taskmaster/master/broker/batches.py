@@ -1,6 +1,7 @@
 """A batch: contiguous jobs that are handed out at once, and what is known of them.
 
-Values with a little arithmetic; only the parts of the broker change them, under the master's lock.
+Values with a little arithmetic. Only the parts of the broker change them, under the master's lock;
+``separate`` alone is also set by ``master/dispatch.py``, which pickles them.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Batch:
             it.
         attempts: what was tried, oldest first; of a single job only.
         tries: how often a call that was given all these jobs at once has failed.
-        losses: how many slaves were lost with these jobs.
+        losses: how often a slave, or all its workers at once, were lost with these jobs.
         solo: how many of those slaves held nothing but this one job.
         company: how many batches a slave may hold at most while it holds this one; 0: as many as it
             likes.
@@ -67,7 +68,7 @@ class Batch:
         origin: token of the lease that the jobs were last in, while nobody else has been given
             them.
         whole: the source has said that it cannot split the job, or is not asked to.
-        probe: it was handed out while everything failed, to see whether that is over.
+        trial: it was handed out while everything failed, to see whether that is over.
     """
 
     first: int
@@ -85,7 +86,7 @@ class Batch:
     due: float = 0.0
     origin: str | None = None
     whole: bool = False
-    probe: bool = False
+    trial: bool = False
 
     def __len__(self) -> int:
         return len(self.jobs)
@@ -97,7 +98,7 @@ class Batch:
 
     def part(self, start: int, stop: int) -> Batch:
         """Return the jobs from index ``start`` to ``stop``, with all that is known of them but
-        ``origin`` and ``probe``.
+        ``origin`` and ``trial``.
         """
         # Written out, it takes a fifth of the time of ``replace``: a lost rack has thousands.
         return Batch(

@@ -14,11 +14,11 @@ from taskmaster.master.broker.outage import Outage
 from taskmaster.master.broker.verdicts import Verdict
 from taskmaster.master.broker.write_ahead import WriteAhead
 from taskmaster.model import Failure, FailureKind
+from taskmaster.outcomes import LONGEST_RETRY_SECONDS
 
 __all__ = ["FailurePolicy", "backoff", "verdict"]
 
 LONGEST_BACKOFF_SECONDS = 300.0
-LONGEST_ASKED_SECONDS = 366 * 86400.0  # longest wait for the next attempt that a job may ask for
 
 
 class FailurePolicy:
@@ -67,7 +67,7 @@ class FailurePolicy:
             attempt: how many there have been.
         """
         own = backoff(self._limits.backoff, attempt, self._chance)
-        return min(asked, LONGEST_ASKED_SECONDS) if asked >= 0 else own
+        return min(asked, LONGEST_RETRY_SECONDS) if asked >= 0 else own
 
 
 def verdict(batch: Batch, failure: Failure, retries: int, crashes: int) -> Verdict:

@@ -59,10 +59,10 @@ class HandOut:
         if self._redelivery.isolates(slave):
             return None
         holding = self._outage.holding
-        batch = self._probe(slave, want) if holding else self._again(slave, want) or self._new(slave, want)
+        batch = self._trial(slave, want) if holding else self._again(slave, want) or self._new(slave, want)
         if batch is None:
             return None
-        batch.probe = holding
+        batch.trial = holding
         self._batch_limit.last = len(batch)
         self._intake.write_ahead.handed_out(len(batch))
         return self._leases.lend(slave, batch)
@@ -89,9 +89,9 @@ class HandOut:
         self._intake.settle_known()
         return self._intake.take(self._batch_limit.size(slave, want, self._intake.queued))
 
-    def _probe(self, slave: ConnectedSlave, want: Want) -> Batch | None:
+    def _trial(self, slave: ConnectedSlave, want: Want) -> Batch | None:
         """Return the one job that is to be tried now, if it is time for one."""
-        if not self._outage.probe_is_due():
+        if not self._outage.trial_is_due():
             return None
         one = want._replace(jobs=1, small=0, reason="one job is tried while everything fails")
         if self._outage.wants_fresh:
@@ -99,5 +99,5 @@ class HandOut:
         else:
             batch = self._again(slave, one) or self._new(slave, one)
         if batch is not None:
-            self._outage.probed()
+            self._outage.tried_one()
         return batch

@@ -20,8 +20,8 @@ __all__ = ["Outage"]
 ALIKE_JOBS = 30  # jobs that have failed for the first time, with none in between that went well
 ALIKE_SECONDS = 3.0  # least time in which none went well
 ALIKE_AT_ONCE = 500  # with this many failed jobs, that time is not waited for
-FIRST_PROBE_SECONDS = 1.0  # until one job is tried; doubled after each failed try
-LONGEST_PROBE_SECONDS = 30.0
+FIRST_TRIAL_PAUSE_SECONDS = 1.0  # until one job is tried; doubled after each failed try
+LONGEST_TRIAL_PAUSE_SECONDS = 30.0
 
 
 class Outage:
@@ -44,9 +44,9 @@ class Outage:
         self._examples: dict[str, Attempt] = {}  # by class
         self._example: Attempt | None = None
         self._held_since = 0.0
-        self._pause = FIRST_PROBE_SECONDS
-        self._probe_at = 0.0
-        self._probes = 0
+        self._pause = FIRST_TRIAL_PAUSE_SECONDS
+        self._trial_at = 0.0
+        self._trials = 0
 
     def tick(self, now: float) -> None:
         """Let time pass. A run that is not to hold back any more goes on."""
@@ -54,13 +54,13 @@ class Outage:
         if self.holding and not self._limits.outage:
             self._end()
 
-    def went_well(self, *, probe: bool) -> None:
+    def went_well(self, *, trial: bool) -> None:
         """Note that a job has gone well: whatever it was is over. While the run holds back, only a
         job says so that was handed out since: others may have gone well before it began, and were
         reported late.
         """
         self._any_went_well = True
-        if self._failed and (probe or not self.holding):
+        if self._failed and (trial or not self.holding):
             self._end()
 
     def _end(self) -> None:
@@ -81,30 +81,30 @@ class Outage:
         if count >= ALIKE_JOBS and long and 2 * self._failed[kind] >= count:
             self.holding = True
             self._example = self._examples[kind]
-            self._held_since, self._probes = self._now, 0
-            self._pause = FIRST_PROBE_SECONDS
-            self._probe_at = self._now + self._pause
+            self._held_since, self._trials = self._now, 0
+            self._pause = FIRST_TRIAL_PAUSE_SECONDS
+            self._trial_at = self._now + self._pause
 
     def excuses(self, kind: str) -> bool:
         """Return whether a failure of this class is not held against its job."""
         return self.holding and kind in self._failed
 
-    def probe_is_due(self) -> bool:
+    def trial_is_due(self) -> bool:
         """Return whether one job is to be tried now."""
-        return self._now >= self._probe_at
+        return self._now >= self._trial_at
 
     @property
     def wants_fresh(self) -> bool:
         """Whether the next job to try is one that was not handed out before: those that were may
         all be bad ones.
         """
-        return self._probes % 2 == 1
+        return self._trials % 2 == 1
 
-    def probed(self) -> None:
+    def tried_one(self) -> None:
         """Note that one job was handed out; the next one follows after a while."""
-        self._probes += 1
-        self._pause = min(LONGEST_PROBE_SECONDS, 2 * self._pause)
-        self._probe_at = self._now + self._pause
+        self._trials += 1
+        self._pause = min(LONGEST_TRIAL_PAUSE_SECONDS, 2 * self._pause)
+        self._trial_at = self._now + self._pause
 
     @property
     def reason(self) -> str:

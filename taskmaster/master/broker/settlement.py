@@ -157,7 +157,7 @@ class Settlement:
             failed += verdict is not Verdict.SKIPPED
         self.settled += ended
         if ended > failed:
-            self._outage.went_well(probe=batch.probe)
+            self._outage.went_well(trial=batch.trial)
         for index, (_, verdict) in prepared.verdicts.items():
             self.settled -= not verdict.settles
             self._judge(prepared.lease, verdict, prepared.tried[index])
@@ -181,7 +181,7 @@ class Settlement:
         well = verdict in (None, Verdict.SKIPPED)
         self._replay.end(prepared.lease.batch.first, well=well)
         if well:
-            self._outage.went_well(probe=prepared.lease.batch.probe)
+            self._outage.went_well(trial=prepared.lease.batch.trial)
         if verdict is Verdict.FAILED:
             self.failed.append(prepared.tried[0].for_good)
         self.skipped += verdict is Verdict.SKIPPED

@@ -43,7 +43,8 @@ GAIN_BACK, BACK = 0.2, 0.8
 MOST_ABOVE = 1.5  # of the room, that counts in one step
 SLOW_START, SLOW_START_BELOW = 1.25, 0.25  # factor of a step at first, until that much of the room is used
 QUICK_START, QUICK_SHARE = 2.0, 0.1  # the same, and the share to begin with, where nobody can be hurt
-HALF = 0.5
+HALF = 0.5  # factor of the share after an alarm
+SAID_SECONDS = 0.5  # for which the probe was not answered, from which on the end of the run says so
 FEWEST_PROBES = 5  # after a change, before the next one
 UNKNOWN_SECONDS, STALLED_SECONDS = 1.0, 3.0  # without a probe: slow down, then wait
 # Of the first baseline, with which the run is compared for minutes: of a hundred probes, the p95 is
@@ -271,7 +272,7 @@ class PaceController:
             for probes in (self.beside, self.alone)
         )
         silent = ""
-        if self.silent_seconds >= HALF:
+        if self.silent_seconds >= SAID_SECONDS:
             silent = f", and for {self.silent_seconds:.0f} s because the probe was not answered"
         return (
             f"Pace: the probe took {beside} beside the run, as the median, and {alone} without it; the run was held "

@@ -9,7 +9,7 @@ from typing import Any
 
 from taskmaster.errors import TargetError
 from taskmaster.model import FailureKind
-from taskmaster.outcomes import Abort, Retry, Skip
+from taskmaster.outcomes import LONGEST_RETRY_SECONDS, Abort, Retry, Skip
 from taskmaster.records import record
 from taskmaster.slave.worker.results import NothingRan
 from taskmaster.user_code import target as targets
@@ -17,7 +17,6 @@ from taskmaster.user_code.arity import TOGETHER, check_callbacks, takes_lists
 
 __all__ = ["Callbacks", "Classes", "classes_of", "is_async", "load", "name_of"]
 
-LONGEST_RETRY_SECONDS = 366 * 86400.0  # longest wait for the next attempt that a job may ask for
 
 Classes = tuple[type[BaseException], ...]
 

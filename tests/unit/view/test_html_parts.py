@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from taskmaster.view.html_parts import Raw, bar, brief, code, left_out, pairs, span, table, text
+from taskmaster.view.html_parts import Raw, bar, brief, code, duration, left_out, pairs, table, text
 
 HOSTILE = ["<script>alert(1)</script>", '" onload="x', "\u202egnp.exe", "\x1b[2J", "a\x00b", "\ud800", "x" * 10_000]
 
@@ -30,7 +30,7 @@ def test_what_is_markup_already_stays_markup() -> None:
 
 def test_durations_are_in_two_units_at_most() -> None:
     """From microseconds to days; what is not known is a dash."""
-    assert [span(one) for one in (0.25, 59, 61, 3600, 90_000)] == [
+    assert [duration(one) for one in (0.25, 59, 61, 3600, 90_000)] == [
         "0.25 s",
         "59 s",
         "1 min 1 s",

@@ -15,10 +15,11 @@ import pytest
 
 import taskmaster
 from taskmaster.model import Failure, Report
+from taskmaster.outcomes import LONGEST_RETRY_SECONDS
 from taskmaster.slave.messages import Quit, RunBatch, to_plain
 from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.scoreboard import NOT_BEGUN, OPENING, SCOREBOARD_BYTES, Scoreboard
-from taskmaster.slave.worker.callbacks import LONGEST_RETRY_SECONDS, Callbacks, is_async
+from taskmaster.slave.worker.callbacks import Callbacks, is_async
 from taskmaster.slave.worker.event_loop import EventLoop
 from taskmaster.slave.worker.message_sender import TRACEBACK_CHARACTERS
 from taskmaster.slave.worker.worker import work

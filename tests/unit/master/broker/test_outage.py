@@ -11,8 +11,8 @@ from taskmaster.master.broker.outage import (
     ALIKE_AT_ONCE,
     ALIKE_JOBS,
     ALIKE_SECONDS,
-    FIRST_PROBE_SECONDS,
-    LONGEST_PROBE_SECONDS,
+    FIRST_TRIAL_PAUSE_SECONDS,
+    LONGEST_TRIAL_PAUSE_SECONDS,
     Outage,
 )
 from taskmaster.master.broker.slaves import ConnectedSlave
@@ -27,7 +27,7 @@ def outage_after(*attempts: Attempt, seconds: float = ALIKE_SECONDS, well: int =
     """What has been seen of jobs that failed within so many seconds, after some had gone well."""
     outage = Outage(Limits())
     for _ in range(well):
-        outage.went_well(probe=False)
+        outage.went_well(trial=False)
     for number, attempt in enumerate(attempts):
         outage.tick(seconds * number / max(1, len(attempts) - 1))
         outage.failed_first(attempt)
@@ -57,7 +57,7 @@ def test_errors_of_several_classes_are_one_outage_if_one_class_makes_half() -> N
 def test_a_job_that_goes_well_ends_it() -> None:
     """And what failed before does not count any more."""
     outage = outage_after(*[REFUSED] * ALIKE_JOBS)
-    outage.went_well(probe=True)
+    outage.went_well(trial=True)
 
     assert (outage.holding, outage.reason, outage.excuses(REFUSED.type)) == (False, "", False)
 
@@ -72,7 +72,7 @@ def test_a_job_that_went_well_before_it_and_is_reported_late_does_not_end_it() -
     noticed: those that have failed before say nothing.
     """
     outage = outage_after(*[REFUSED] * ALIKE_JOBS)
-    outage.went_well(probe=False)
+    outage.went_well(trial=False)
 
     assert outage.holding
     assert outage.excuses(REFUSED.type)
@@ -84,15 +84,15 @@ def test_one_job_is_tried_now_and_then() -> None:
     now, waits, fresh = ALIKE_SECONDS, [], []
     for _ in range(8):
         before = now
-        while not outage.probe_is_due():
+        while not outage.trial_is_due():
             now += 0.25
             outage.tick(now)
         waits.append(now - before)
         fresh.append(outage.wants_fresh)
-        outage.probed()
+        outage.tried_one()
 
-    assert waits[:3] == [FIRST_PROBE_SECONDS, 2 * FIRST_PROBE_SECONDS, 4 * FIRST_PROBE_SECONDS]
-    assert waits[-1] == LONGEST_PROBE_SECONDS
+    assert waits[:3] == [FIRST_TRIAL_PAUSE_SECONDS, 2 * FIRST_TRIAL_PAUSE_SECONDS, 4 * FIRST_TRIAL_PAUSE_SECONDS]
+    assert waits[-1] == LONGEST_TRIAL_PAUSE_SECONDS
     assert fresh == [False, True] * 4
 
 
@@ -114,7 +114,7 @@ def test_an_outage_says_why_and_ends_the_run_after_a_while() -> None:
 def test_it_can_be_switched_off() -> None:
     """Who says how many jobs may fail has them fail."""
     outage = Outage(Limits(outage=0.0))
-    outage.went_well(probe=False)
+    outage.went_well(trial=False)
     for _ in range(2 * ALIKE_AT_ONCE):
         outage.failed_first(REFUSED)
 
@@ -125,7 +125,7 @@ def test_a_run_that_is_told_not_to_hold_back_goes_on() -> None:
     """It recommends that itself: --max-failures says how many jobs may fail."""
     limits = Limits()
     outage = Outage(limits)
-    outage.went_well(probe=False)
+    outage.went_well(trial=False)
     for _ in range(ALIKE_AT_ONCE):
         outage.failed_first(REFUSED)
     assert outage.holding
