@@ -677,6 +677,7 @@ COVERED_BY = {
         "django_orm/key django_orm/key_operators django_orm/queries django_orm/queryset_form django_orm/row_keys "
         "django_orm/rows"
     ),
+    "tests/django_orm/test_replicas.py": "django_orm/replicas",
     "tests/django_orm/test_start_check.py": "django_orm/start_check",
     "tests/django_orm/test_undone.py": "django_orm/undone",
     "tests/process/test_django.py": "django_orm/project django_orm/readable",

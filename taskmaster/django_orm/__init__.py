@@ -4,7 +4,8 @@ connections.
 - ``rows``, ``ranges``: the sources, for the user's module.
 - ``readable``, ``key``, ``key_operators``, ``row_keys``, ``queryset_form``, ``description``: which
   querysets can be read, along which key, and what they are.
-- ``queries``: one question to a database, asked again where that helps.
+- ``queries``, ``replicas``: one question to a database, asked again where that helps, and whether
+  one that routers choose for reading has what was written.
 - ``integration``: what the rest of Taskmaster may import, also where Django is not installed.
 - ``project``, ``databases``, ``start_check``, ``connections``, ``undone``: the settings, whose
   databases are used, what must not be where a run starts, what is closed when, and what a job's

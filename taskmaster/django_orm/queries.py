@@ -16,6 +16,7 @@ from django.db import connections
 
 from taskmaster.django_orm.key import ReadableQuerySet
 from taskmaster.django_orm.project import lacking
+from taskmaster.django_orm.replicas import Behind
 from taskmaster.errors import UsageError
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import reason
@@ -42,6 +43,7 @@ def ask(
     patience: float,
     *,
     may_be_slow: bool = True,
+    check: Callable[[str], None] | None = None,
 ) -> Result:
     """Return the answer of a database to a question.
 
@@ -51,6 +53,8 @@ def ask(
         question: called with the queryset to ask.
         patience: seconds for which a database that cannot be read is asked again.
         may_be_slow: ask again, as it is, a query that the database has cancelled for its time.
+        check: called with the name of the database before it is asked; raises ``Behind`` if another
+            one should be, or the same one later.
 
     Raises:
         TooSlow: it took longer than the database lets a statement take.
@@ -66,11 +70,15 @@ def ask(
     def answer() -> Result:
         nonlocal rows
         rows = queryset.using(queryset.db)
+        if check is not None:
+            check(rows.db)
         found = question(rows)
         _answered.add(rows.db)
         return found
 
     def why(exc: Exception) -> str:
+        if isinstance(exc, Behind):
+            return str(exc)
         alias, vendor = rows.db, connections[rows.db].vendor
         # A server that has answered before and refuses now is most likely being replaced.
         if is_final(exc) and vendor == "postgresql" and alias not in _answered:
@@ -89,9 +97,11 @@ def ask(
     return persistently(answer, recover, why, patience=patience)
 
 
-def fetch(queryset: ReadableQuerySet, patience: float, *, may_be_slow: bool = True) -> list[Any]:
+def fetch(
+    queryset: ReadableQuerySet, patience: float, *, may_be_slow: bool = True, check: Callable[[str], None] | None = None
+) -> list[Any]:
     """Return the rows of a queryset, asked for as ``ask`` does."""
-    return ask(queryset, list, patience, may_be_slow=may_be_slow)
+    return ask(queryset, list, patience, may_be_slow=may_be_slow, check=check)
 
 
 def _took_too_long(exc: BaseException, vendor: str) -> bool:

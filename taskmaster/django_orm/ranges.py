@@ -27,6 +27,7 @@ from taskmaster.django_orm.readable import (
     refuse_partial_groups,
     without_conditions,
 )
+from taskmaster.django_orm.replicas import Replicas
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_retry import TooSlow
@@ -163,6 +164,7 @@ class QuerySetRanges(RangeSource):
         self._patience = patience
         self._form = form_of(self._queryset)
         self._query = None if is_whole(self._queryset) else self._queryset.query
+        self._replicas = Replicas(self._queryset, self._key)
         self._plain = as_objects(self._queryset)  # what borders are asked of
         self._all_rows = self._query is None
 
@@ -207,7 +209,9 @@ class QuerySetRanges(RangeSource):
         found in time, of all rows of the model, so that some ranges are empty.
         """
         try:
-            return ask(self._plain, question, self._patience, may_be_slow=self._all_rows)
+            return ask(
+                self._plain, question, self._patience, may_be_slow=self._all_rows, check=self._replicas.check
+            )
         except TooSlow as exc:
             logger.warning(
                 "few rows of %s fit the condition of the queryset, and the next one was not found in time (%s): ranges "

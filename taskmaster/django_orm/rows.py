@@ -29,6 +29,7 @@ from taskmaster.django_orm.readable import (
     refuse_partial_groups,
     without_conditions,
 )
+from taskmaster.django_orm.replicas import Replicas
 from taskmaster.django_orm.row_keys import parts_of
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.sources.database_retry import TooSlow
@@ -112,6 +113,7 @@ class RangeQuerySetWrapper(KeysetSource):
         )
         refuse_partial_groups(self._queryset, ROWS_NAME, self._key)
         self._patience = patience
+        self._replicas = Replicas(self._queryset, self._key)
         self._parts = parts_of(self._queryset, self._key)
         self._may_repeat = trusted or _may_repeat(self._queryset)
         self._conditioned = not is_whole(self._queryset)
@@ -169,10 +171,16 @@ class RangeQuerySetWrapper(KeysetSource):
             return next(iter(rows.order_by(*order).values_list(*self._key.names)[:1]), None)
 
         try:
-            found = ask(as_objects(self._queryset), first, self._patience, may_be_slow=not self._conditioned)
+            found = ask(
+                as_objects(self._queryset),
+                first,
+                self._patience,
+                may_be_slow=not self._conditioned,
+                check=self._replicas.check,
+            )
         except TooSlow:
             # Few rows fit the condition; where the others end will do as well.
-            found = ask(without_conditions(self._queryset), first, self._patience)
+            found = ask(without_conditions(self._queryset), first, self._patience, check=self._replicas.check)
         return None if found is None else self._key.joined(found)
 
     def _reads_all(self) -> bool:
@@ -192,7 +200,8 @@ class RangeQuerySetWrapper(KeysetSource):
         # One row more tells whether the last key goes on behind the page.
         wanted = rows + self._may_repeat
         least = within == 1 and (self._by_stretches or not self._conditioned)
-        found = fetch(self._query(after, wanted, until), self._patience, may_be_slow=least)
+        query = self._query(after, wanted, until)
+        found = fetch(query, self._patience, may_be_slow=least, check=self._replicas.check)
         full = len(found) == wanted
         if not found:
             return RowsPage([], until, last=until is None)
@@ -252,7 +261,8 @@ class RangeQuerySetWrapper(KeysetSource):
         or not; None at the end.
         """
         found = self._after(without_conditions(self._queryset), after).order_by(*self._key.order())
-        rows = fetch(found.values_list(*self._key.names)[count - 1 : count], self._patience, may_be_slow=count == 1)
+        nth = found.values_list(*self._key.names)[count - 1 : count]
+        rows = fetch(nth, self._patience, may_be_slow=count == 1, check=self._replicas.check)
         return self._key.joined(rows[0]) if rows else None
 
     def _rows(self, after: Any, *, read_by_master: bool = False) -> Iterator[Any]:
