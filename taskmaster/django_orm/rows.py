@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain, pairwise
 from typing import Any
 
@@ -32,10 +32,13 @@ from taskmaster.django_orm.readable import (
 from taskmaster.django_orm.replicas import Replicas
 from taskmaster.django_orm.row_keys import parts_of
 from taskmaster.errors import SourceError, UsageError
+from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_retry import TooSlow
 from taskmaster.sources.keyset_rows import FIRST_PAGE_ROWS, PAGE_BYTES, SAMPLED_ROWS, KeysetSource, RowsPage
 
 __all__ = ["RangeQuerySetWrapper"]
+
+logger = clean_logger(__name__)
 
 ROWS_NAME = "RangeQuerySetWrapper"
 NOT_GIVEN: Any = object()
@@ -269,11 +272,35 @@ class RangeQuerySetWrapper(KeysetSource):
         """Yield the rows after a key, page after page."""
         self._key.check_database(self._vendor)
         check_operators(self._queryset, self._key, self._patience)
+        self._check_below_zero()
         for page in self._walk(after):
             if read_by_master:
                 reset_queries()  # of a loop that runs for days, DEBUG would keep the last 9,000
             yield from page
             del page
+
+    def _check_below_zero(self) -> None:
+        """See that ``min_id=0``, most often the default of ``last``, leaves out no row."""
+        if self._descending or not self._key.number or self._low != 0:
+            return
+
+        def end(rows: Any, *, descending: bool) -> Any:
+            rows = rows.filter(self._key.compared("<=", 0, self._vendor))
+            found = rows.order_by(*self._key.order(descending=descending)).values_list(*self._key.names)[:1]
+            return next((self._key.joined(one) for one in found), 0)
+
+        lowest, highest = (
+            ask(as_objects(self._queryset), partial(end, descending=way), self._patience) for way in (False, True)
+        )
+        if lowest >= 0:
+            return
+        text = (
+            f"min_id=0 leaves out the rows of {self._key} from {lowest!r} on. If it is the default of `last`, write "
+            "`def get_jobs(last=None)`; if they are to be left out, say so with .filter(pk__gte=0)"
+        )
+        if highest < 0:
+            raise UsageError(f"{text}, and min_id=None.")
+        logger.warning("%s.", text)  # there is a row 0, and reading may go on at it
 
     def _told_apart(self, page: list[Any]) -> list[Any]:
         """Return each object once: a condition on many related rows gives it as often as there are
