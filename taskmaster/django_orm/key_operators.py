@@ -7,9 +7,12 @@ as texts: in another order, so that rows are left out or come twice, without a w
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from zoneinfo import ZoneInfo
 
+from django.conf import settings
 from django.db import connections
 
 from taskmaster.django_orm.key import Key, ReadableQuerySet
@@ -17,7 +20,9 @@ from taskmaster.django_orm.queries import ask
 from taskmaster.errors import UsageError
 from taskmaster.sources.index_operators import OPERATORS_OF_INDEXES
 
-__all__ = ["check_operators"]
+__all__ = ["check_moments", "check_operators"]
+
+LAST_YEAR = 2038  # up to which zones are looked at
 
 # What Django makes these of is the server's own, whose operators are always found.
 SERVERS_OWN = {
@@ -46,6 +51,51 @@ def check_operators(queryset: ReadableQuerySet, key: Key, patience: float) -> No
                 )
 
 
+def check_moments(queryset: ReadableQuerySet, key: Key, patience: float, *, ranges: bool) -> None:
+    """See that moments of a key are told apart in the hour that a time zone has twice.
+
+    Args:
+        queryset: what is read.
+        key: its key.
+        patience: seconds for which a database that cannot be read is asked again.
+        ranges: borders go to the server alone, which takes each of them as the later one.
+
+    Raises:
+        UsageError: they are not, so that rows would be left out, or read without an end.
+    """
+    connection = connections[queryset.db]
+    fields = [field for field in key.bare_fields if field.get_internal_type() == "DateTimeField"]
+    if not fields or connection.vendor != "postgresql":
+        return
+    # psycopg2 gives the time of day in the zone, without saying which of the two it was.
+    exact = connection.Database.__name__ == "psycopg" if settings.USE_TZ else ranges
+    zone = connection.timezone_name
+    if exact or not _has_hours_twice(zone):
+        return
+    for field in fields:
+        if ask(queryset, partial(_is_converted, field.model._meta.db_table, field.column), patience):
+            cure = "psycopg 3, or no TIME_ZONE in DATABASES" if settings.USE_TZ else "USE_TZ = True, or QuerySetRanges"
+            raise UsageError(
+                f"{key.model._meta.label}.{field.name} is no key here: the zone {zone} has an hour twice when its "
+                "clocks are turned back, and Django gives the moments of both alike, so that rows would be left out. "
+                f"Read along another key, such as the primary one; or take {cure}."
+            )
+
+
+def _has_hours_twice(zone: str) -> bool:
+    """Return whether clocks were, or will be, turned back since 1970."""
+    moments = [datetime(year, month, 1, tzinfo=UTC) for year in range(1970, LAST_YEAR) for month in range(1, 13)]
+    return len({moment.astimezone(ZoneInfo(zone)).utcoffset() for moment in moments}) > 1
+
+
+def _is_converted(table: str, column: str, rows: ReadableQuerySet) -> bool:
+    """Return whether a column has moments, which the server shows in the connection's zone."""
+    connection = connections[rows.db]
+    with connection.cursor() as cursor:
+        cursor.execute(_CONVERTED, [connection.ops.quote_name(table), column])
+        return cursor.fetchone() is not None
+
+
 def _may_be_hidden(field: Any) -> bool:
     return field.get_internal_type() not in SERVERS_OWN
 
@@ -58,6 +108,9 @@ def _hidden(table: str, rows: ReadableQuerySet) -> list[tuple[Any, ...]]:
     return found
 
 
+_CONVERTED = """
+SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND atttypid = 'timestamptz'::regtype
+"""
 # Indexed columns whose type has an order by operators that the search path does not lead to.
 _HIDDEN = f"""
 SELECT DISTINCT a.attname::text, quote_ident(n.nspname)

@@ -16,7 +16,7 @@ from django.db import connections
 
 from taskmaster.django_orm.description import describe
 from taskmaster.django_orm.key import Key
-from taskmaster.django_orm.key_operators import check_operators
+from taskmaster.django_orm.key_operators import check_moments, check_operators
 from taskmaster.django_orm.queries import ask
 from taskmaster.django_orm.queryset_form import Form, form_of, with_form
 from taskmaster.django_orm.readable import (
@@ -180,6 +180,7 @@ class QuerySetRanges(RangeSource):
         """Decide where the run ends, or take over what was decided; see ``RangeSource.bounds``."""
         self._key.check_database(connections[self._queryset.db].vendor)
         check_operators(self._queryset, self._key, self._patience)
+        check_moments(self._queryset, self._key, self._patience, ranges=True)
         return super().bounds(bound)
 
     # -- what the database says --------------------------------------------------------------------

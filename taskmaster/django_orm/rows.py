@@ -19,7 +19,7 @@ from django.db.models import Model, QuerySet
 
 from taskmaster.django_orm.description import describe
 from taskmaster.django_orm.key import Key
-from taskmaster.django_orm.key_operators import check_operators
+from taskmaster.django_orm.key_operators import check_moments, check_operators
 from taskmaster.django_orm.queries import ask, borrowed, fetch, planned
 from taskmaster.django_orm.readable import (
     as_objects,
@@ -272,6 +272,7 @@ class RangeQuerySetWrapper(KeysetSource):
         """Yield the rows after a key, page after page."""
         self._key.check_database(self._vendor)
         check_operators(self._queryset, self._key, self._patience)
+        check_moments(self._queryset, self._key, self._patience, ranges=False)
         self._check_below_zero()
         for page in self._walk(after):
             if read_by_master:

@@ -18,7 +18,7 @@ import psycopg2
 import pytest
 from django.db import connection, connections, router, transaction
 from django.db.models import Count, Q
-from django.test.utils import CaptureQueriesContext
+from django.test.utils import CaptureQueriesContext, override_settings
 from support.django_projects import database_of, key_of
 from support.library.models import Author, Parcel, Post, Seat, Word
 from support.odd_type import make_odd_type
@@ -45,6 +45,22 @@ def posts(tables: str) -> list[int]:
     return [3 * n for n in range(1, 401)]
 
 
+@pytest.fixture
+def moments(use: Any, database: str, sql: Sql) -> Callable[[str | None], None]:
+    """Give a function that makes 1,000 parcels, sent every half minute of a night in which clocks
+    were turned back, and has Django show them in a zone.
+    """
+
+    def make(zone: str | None) -> None:
+        use({**database_of(database), "TIME_ZONE": zone}, Parcel)
+        sql(
+            "INSERT INTO library_parcel SELECT gen_random_uuid(), "
+            "timestamptz '2026-10-24 22:00+00' + n * interval '30 s', n FROM generate_series(1, 1000) AS n"
+        )
+
+    return make
+
+
 def ids(rows: Any) -> list[int]:
     """The ids of posts."""
     return [post.id for post in rows]
@@ -63,6 +79,22 @@ def test_min_id_and_max_id_are_included(posts: list[int]) -> None:
     assert ids(RangeQuerySetWrapper(Post.objects.all(), 7, min_id=0)) == posts
     assert ids(RangeQuerySetWrapper(Post.objects.all(), 7, min_id=300, max_id=330)) == list(range(300, 331, 3))
     assert ids(RangeQuerySetWrapper(Post.objects.all(), 7, 300, 330, descending=True)) == list(range(330, 299, -3))
+
+
+def test_rows_below_zero_are_not_left_out_by_a_zero(tables: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The default of ``last=0`` would leave them out; a loop that is resumed at a row 0 goes on."""
+    Author.objects.bulk_create(Author(id=n, name="") for n in (-7, -5, 3, 4))
+    with pytest.raises(UsageError, match=r"min_id=0 leaves out the rows of .* from -7 on.*last=None"):
+        next(iter(RangeQuerySetWrapper(Author.objects.all(), min_id=0)))
+    assert ids(RangeQuerySetWrapper(Author.objects.all())) == [-7, -5, 3, 4]
+    assert ids(RangeQuerySetWrapper(Author.objects.all(), min_id=-5)) == [-5, 3, 4]
+    assert ids(RangeQuerySetWrapper(Author.objects.filter(pk__gte=0), min_id=0)) == [3, 4]
+    assert ids(RangeQuerySetWrapper(Author.objects.all(), -2, min_id=0, max_id=4)) == [4, 3]
+    assert "leaves out" not in caplog.text
+
+    Author.objects.create(id=0, name="")
+    assert ids(RangeQuerySetWrapper(Author.objects.all(), min_id=0)) == [0, 3, 4]
+    assert "min_id=0 leaves out the rows" in caplog.text
 
 
 @pytest.mark.slow
@@ -300,6 +332,47 @@ def test_a_column_may_be_wider_than_its_field(use: Any, database: str, sql: Sql,
     ranges.bounds(None)
     found = [job.payload.queryset().count() for job in ranges.iterate(None)]
     assert (len(found), sum(found), max(found)) == (43, 300, 7)
+
+
+@pytest.mark.parametrize(
+    ("use_tz", "zone", "driver", "refused"),
+    [
+        (False, "Europe/Berlin", "psycopg", ["rows"]),
+        (False, "UTC", "psycopg", []),
+        (True, "Europe/Berlin", "psycopg", []),
+        (True, "Europe/Berlin", "psycopg2", ["rows", "ranges"]),
+    ],
+)
+def test_a_key_in_a_zone_with_an_hour_twice(
+    moments: Callable[[str | None], None], *, use_tz: bool, zone: str, driver: str, refused: list[str]
+) -> None:
+    """Refused where moments are not told apart when clocks are turned back."""
+    with override_settings(USE_TZ=use_tz, TIME_ZONE=zone):
+        moments(zone if use_tz else None)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(connection.Database, "__name__", driver)
+            for name, source in {
+                "rows": RangeQuerySetWrapper(Parcel.objects.all(), 7, key="sent"),
+                "ranges": QuerySetRanges(Parcel.objects.all(), rows=7, target=None, key="sent"),
+            }.items():
+                if name in refused:
+                    with pytest.raises(UsageError, match=f"the zone {zone} has an hour twice"):
+                        source.bounds(None)
+                        list(source.iterate(None))
+                    continue
+                source.bounds(None)
+                jobs = list(source.iterate(None))
+                found = [job.payload.queryset().count() for job in jobs] if name == "ranges" else [1 for _ in jobs]
+                assert sum(found) == 1000
+
+
+def test_a_column_without_zone_tells_its_hours_apart(moments: Callable[[str | None], None], sql: Sql) -> None:
+    """The server shows it as it is."""
+    with override_settings(USE_TZ=False, TIME_ZONE="Europe/Berlin"):
+        moments(None)
+        sql("ALTER TABLE library_parcel ALTER sent TYPE timestamp")
+        assert len(list(RangeQuerySetWrapper(Parcel.objects.all(), 7, key="sent"))) == 1000
+
 
 
 def test_the_end_is_fixed_when_the_run_is_new(posts: list[int]) -> None:
