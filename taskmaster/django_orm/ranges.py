@@ -210,9 +210,7 @@ class QuerySetRanges(RangeSource):
         found in time, of all rows of the model, so that some ranges are empty.
         """
         try:
-            return ask(
-                self._plain, question, self._patience, may_be_slow=self._all_rows, check=self._replicas.check
-            )
+            return ask(self._plain, question, self._patience, may_be_slow=self._all_rows, check=self._replicas.check)
         except TooSlow as exc:
             logger.warning(
                 "few rows of %s fit the condition of the queryset, and the next one was not found in time (%s): ranges "

@@ -374,7 +374,6 @@ def test_a_column_without_zone_tells_its_hours_apart(moments: Callable[[str | No
         assert len(list(RangeQuerySetWrapper(Parcel.objects.all(), 7, key="sent"))) == 1000
 
 
-
 def test_the_end_is_fixed_when_the_run_is_new(posts: list[int]) -> None:
     """As a source it ends at the same row after each restart; in a loop it goes on with what
     comes.
