@@ -678,6 +678,7 @@ COVERED_BY = {
         "django_orm/rows"
     ),
     "tests/django_orm/test_replicas.py": "django_orm/replicas",
+    "tests/django_orm/test_row_security.py": "django_orm/row_security",
     "tests/django_orm/test_start_check.py": "django_orm/start_check",
     "tests/django_orm/test_undone.py": "django_orm/undone",
     "tests/process/test_django.py": "django_orm/project django_orm/readable",

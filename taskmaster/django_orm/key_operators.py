@@ -22,7 +22,7 @@ from taskmaster.sources.index_operators import OPERATORS_OF_INDEXES
 
 __all__ = ["check_moments", "check_operators"]
 
-LAST_YEAR = 2038  # up to which zones are looked at
+LAST_YEAR_OF_ZONES = 2038  # up to which zones are looked at
 
 # What Django makes these of is the server's own, whose operators are always found.
 SERVERS_OWN = {
@@ -84,7 +84,9 @@ def check_moments(queryset: ReadableQuerySet, key: Key, patience: float, *, rang
 
 def _has_hours_twice(zone: str) -> bool:
     """Return whether clocks were, or will be, turned back since 1970."""
-    moments = [datetime(year, month, 1, tzinfo=UTC) for year in range(1970, LAST_YEAR) for month in range(1, 13)]
+    moments = [
+        datetime(year, month, 1, tzinfo=UTC) for year in range(1970, LAST_YEAR_OF_ZONES) for month in range(1, 13)
+    ]
     return len({moment.astimezone(ZoneInfo(zone)).utcoffset() for moment in moments}) > 1
 
 

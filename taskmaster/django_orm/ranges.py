@@ -16,7 +16,6 @@ from django.db import connections
 
 from taskmaster.django_orm.description import describe
 from taskmaster.django_orm.key import Key
-from taskmaster.django_orm.key_operators import check_moments, check_operators
 from taskmaster.django_orm.queries import ask
 from taskmaster.django_orm.queryset_form import Form, form_of, with_form
 from taskmaster.django_orm.readable import (
@@ -28,6 +27,7 @@ from taskmaster.django_orm.readable import (
     without_conditions,
 )
 from taskmaster.django_orm.replicas import Replicas
+from taskmaster.django_orm.row_security import check_order
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_retry import TooSlow
@@ -178,9 +178,7 @@ class QuerySetRanges(RangeSource):
 
     def bounds(self, bound: Any) -> Any:
         """Decide where the run ends, or take over what was decided; see ``RangeSource.bounds``."""
-        self._key.check_database(connections[self._queryset.db].vendor)
-        check_operators(self._queryset, self._key, self._patience)
-        check_moments(self._queryset, self._key, self._patience, ranges=True)
+        check_order(self._queryset, self._key, self._patience, ranges=True)
         return super().bounds(bound)
 
     # -- what the database says --------------------------------------------------------------------

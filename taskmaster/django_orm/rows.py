@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import chain, pairwise
 from typing import Any
 
@@ -19,7 +19,6 @@ from django.db.models import Model, QuerySet
 
 from taskmaster.django_orm.description import describe
 from taskmaster.django_orm.key import Key
-from taskmaster.django_orm.key_operators import check_moments, check_operators
 from taskmaster.django_orm.queries import ask, borrowed, fetch, planned
 from taskmaster.django_orm.readable import (
     as_objects,
@@ -31,6 +30,7 @@ from taskmaster.django_orm.readable import (
 )
 from taskmaster.django_orm.replicas import Replicas
 from taskmaster.django_orm.row_keys import parts_of
+from taskmaster.django_orm.row_security import check_order
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_retry import TooSlow
@@ -120,6 +120,7 @@ class RangeQuerySetWrapper(KeysetSource):
         self._parts = parts_of(self._queryset, self._key)
         self._may_repeat = trusted or _may_repeat(self._queryset)
         self._conditioned = not is_whole(self._queryset)
+        self._check_database = cache(partial(check_order, self._queryset, self._key, patience, ranges=False))
         self._by_stretches = False  # a page is asked for within a stretch of the keys
         self._fitting = FIRST_PAGE_ROWS  # rows of a page that are not too large
 
@@ -159,7 +160,7 @@ class RangeQuerySetWrapper(KeysetSource):
     # -- what the database says --------------------------------------------------------------------
 
     def _end(self, *, descending: bool) -> Any:
-        self._key.check_database(self._vendor)
+        self._check_database()
         return self._key_at(self._key.order(descending=descending), None)
 
     def _is_below_another(self, key: Any) -> bool:
@@ -270,38 +271,14 @@ class RangeQuerySetWrapper(KeysetSource):
 
     def _rows(self, after: Any, *, read_by_master: bool = False) -> Iterator[Any]:
         """Yield the rows after a key, page after page."""
-        self._key.check_database(self._vendor)
-        check_operators(self._queryset, self._key, self._patience)
-        check_moments(self._queryset, self._key, self._patience, ranges=False)
-        self._check_below_zero()
+        self._check_database()
+        if self._low == 0 and self._key.number and not self._descending:
+            _check_zero(self._queryset, self._key, self._vendor, self._patience)
         for page in self._walk(after):
             if read_by_master:
                 reset_queries()  # of a loop that runs for days, DEBUG would keep the last 9,000
             yield from page
             del page
-
-    def _check_below_zero(self) -> None:
-        """See that ``min_id=0``, most often the default of ``last``, leaves out no row."""
-        if self._descending or not self._key.number or self._low != 0:
-            return
-
-        def end(rows: Any, *, descending: bool) -> Any:
-            rows = rows.filter(self._key.compared("<=", 0, self._vendor))
-            found = rows.order_by(*self._key.order(descending=descending)).values_list(*self._key.names)[:1]
-            return next((self._key.joined(one) for one in found), 0)
-
-        lowest, highest = (
-            ask(as_objects(self._queryset), partial(end, descending=way), self._patience) for way in (False, True)
-        )
-        if lowest >= 0:
-            return
-        text = (
-            f"min_id=0 leaves out the rows of {self._key} from {lowest!r} on. If it is the default of `last`, write "
-            "`def get_jobs(last=None)`; if they are to be left out, say so with .filter(pk__gte=0)"
-        )
-        if highest < 0:
-            raise UsageError(f"{text}, and min_id=None.")
-        logger.warning("%s.", text)  # there is a row 0, and reading may go on at it
 
     def _told_apart(self, page: list[Any]) -> list[Any]:
         """Return each object once: a condition on many related rows gives it as often as there are
@@ -319,6 +296,26 @@ class RangeQuerySetWrapper(KeysetSource):
                     "leave out what differs: a condition alone gives each object once."
                 )
         return [row for at, row in enumerate(page) if at == 0 or keys[at] != keys[at - 1]]
+
+
+def _check_zero(queryset: Any, key: Key, vendor: str, patience: float) -> None:
+    """See that ``min_id=0``, most often the default of ``last``, leaves out no row."""
+
+    def end(rows: Any, *, descending: bool) -> Any:
+        rows = rows.filter(key.compared("<=", 0, vendor))
+        found = rows.order_by(*key.order(descending=descending)).values_list(*key.names)[:1]
+        return next((key.joined(one) for one in found), 0)
+
+    lowest, highest = (ask(as_objects(queryset), partial(end, descending=way), patience) for way in (False, True))
+    if lowest >= 0:
+        return
+    text = (
+        f"min_id=0 leaves out the rows of {key} from {lowest!r} on. If it is the default of `last`, write "
+        "`def get_jobs(last=None)`; if they are to be left out, say so with .filter(pk__gte=0)"
+    )
+    if highest < 0:
+        raise UsageError(f"{text}, and min_id=None.")
+    logger.warning("%s.", text)  # there is a row 0, and reading may go on at it
 
 
 def _bytes_of_a_row(page: Sequence[Any]) -> int:
