@@ -111,16 +111,19 @@ def test_a_row_that_is_deleted_meanwhile_does_not_stop_it(posts: list[int]) -> N
 
 
 def test_a_page_is_one_query_and_the_rest_is_not_read(posts: list[int]) -> None:
-    """As many queries as pages, each with a limit; nothing is read before it is asked for."""
+    """As many queries as pages, each with a limit, after one about PostgreSQL's row-level security;
+    nothing is read before it is asked for.
+    """
+    before = connection.vendor == "postgresql"
     with CaptureQueriesContext(connection) as queries:
         rows = iter(RangeQuerySetWrapper(Post.objects.all(), 100))
         assert len(queries) == 0
         next(rows)
-        assert len(queries) == 1
+        assert len(queries) == before + 1
         assert len(list(rows)) == 399
 
-    assert len(queries) == 5
-    assert all("LIMIT 100" in query["sql"] for query in queries)
+    assert len(queries) == before + 5
+    assert all("LIMIT 100" in query["sql"] for query in queries[before:])
 
 
 @pytest.mark.parametrize("key", ["slug", ("year", "id"), ("year", "pk"), "-slug", ("-year", "-id")])
