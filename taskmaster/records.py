@@ -1,8 +1,9 @@
 """Records: dataclasses that are made in a quarter of the time.
 
 ``dataclass(frozen=True)`` compiles seven functions for each class, which takes a millisecond; a
-command makes fifty such classes at its start, and uses half of them. A record compiles one,
-``__init__``, and only when the first object of its class is made; it shares the others.
+command makes fifty such classes at its start, and of most of them one object or none. A record
+compiles one, ``__init__``, and only when several objects of its class have been made; it shares the
+others.
 
 That nobody writes into a ``record`` is what the type checker holds, and not the running program.
 """
@@ -10,12 +11,13 @@ That nobody writes into a ``record`` is what the type checker holds, and not the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeVar, cast, dataclass_transform
 
 __all__ = ["changing", "record"]
 
 _Class = TypeVar("_Class", bound=type)
+_FEW = 10  # objects of a class that are made before a constructor is compiled for it
 
 
 def _equal(self: Any, other: object) -> Any:
@@ -75,9 +77,16 @@ def _maker(shared: dict[str, Any], *, slots: bool) -> Callable[[_Class], _Class]
 
 
 def _compiled_when_used(made: Any) -> Callable[..., None]:
-    """Return a constructor that puts the real one in its place when it is called."""
+    """Return a constructor that puts the real one in its place when it has been called some
+    times.
+    """
+    calls = 0
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+        nonlocal calls
+        calls += 1
+        if calls <= _FEW and _filled(self, made, args, kwargs):
+            return
         # That of a subclass without fields of its own takes the same, and sets the same. Without a
         # docstring, dataclasses would write one, which takes as long as all the rest.
         twin: Any = type(made.__name__, (made,), {"__doc__": made.__doc__})
@@ -85,3 +94,23 @@ def _compiled_when_used(made: Any) -> Callable[..., None]:
         made.__init__(self, *args, **kwargs)
 
     return __init__
+
+
+def _filled(self: Any, made: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Set the fields as the real constructor does; return False where that has to say what is
+    wrong.
+    """
+    declared = fields(made)
+    names = [one.name for one in declared]
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    if len(given) < len(args) + len(kwargs) or not given.keys() <= set(names):
+        return False
+    for one in declared:
+        if one.name not in given:
+            if one.default is MISSING and one.default_factory is MISSING:
+                return False
+            given[one.name] = one.default if one.default_factory is MISSING else one.default_factory()
+        setattr(self, one.name, given[one.name])
+    if hasattr(self, "__post_init__"):
+        self.__post_init__()
+    return True

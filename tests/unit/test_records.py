@@ -8,6 +8,7 @@ from dataclasses import asdict, field, fields, replace
 
 import pytest
 
+from taskmaster import records
 from taskmaster.records import changing, record
 
 
@@ -106,6 +107,12 @@ def test_values_of_a_changing_record_change():
         hash(Compared())
 
 
+def often_made(made: type, *args: object) -> None:
+    """Make so many objects of a class that its constructor has been compiled."""
+    for _ in range(records._FEW + 1):
+        made(*args)
+
+
 def test_no_signature_is_looked_up_for_a_constructor(monkeypatch):
     """It takes a third of the time in which a constructor is compiled, and is for a docstring that
     nobody reads.
@@ -119,12 +126,16 @@ def test_no_signature_is_looked_up_for_a_constructor(monkeypatch):
 
     asked = []
     monkeypatch.setattr(dataclasses.inspect, "signature", lambda *args, **_: asked.append(args))
+    waiting = Used.__init__
+
+    often_made(Used, 3)
 
     assert Used(3).x == 3
+    assert Used.__init__ is not waiting
     assert asked == []
 
 
-def test_a_constructor_is_compiled_when_it_is_first_used():
+def test_a_constructor_is_compiled_when_it_has_been_used_often():
     """Until then it takes no time; afterwards it is that of a dataclass, without a step between,
     for a class and for one with it as its base.
     """
@@ -146,9 +157,40 @@ def test_a_constructor_is_compiled_when_it_is_first_used():
 
     waiting = Base.__init__.__code__, Derived.__init__.__code__
     assert Derived(["a"], n=3).names == ["a", "checked"]
+    assert Derived.__init__.__code__ in waiting
+    often_made(Derived)
+    assert Derived(["a"], n=3).names == ["a", "checked"]
     assert Derived.__init__.__code__ not in waiting
     assert Base.__init__.__code__ in waiting
+    often_made(Base)
     assert Base().names == []
     assert Base.__init__.__code__.co_varnames == ("self", "names")
     with pytest.raises(TypeError, match="n"):
         Base(n=1)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"), [((), {}), ((1,), {"x": 2}), ((1, 2, [], 4), {}), ((1,), {"z": 3}), ((1,), {"y": 2, "z": 3})]
+)
+def test_the_first_objects_take_what_later_ones_take(args, kwargs):
+    """What is missing, given twice, too much, or of another name is the error that dataclasses say,
+    also before the constructor is compiled.
+    """
+
+    @dataclasses.dataclass
+    class Plain:
+        x: int
+        y: int = 0
+        names: list[str] = field(default_factory=list, repr=False)
+
+    @record()
+    class Point(Plain):
+        """The same as a record."""
+
+    with pytest.raises(TypeError) as said:
+        Plain(*args, **kwargs)
+    with pytest.raises(TypeError) as first:
+        Point(*args, **kwargs)
+
+    assert str(first.value).partition(")")[2] == str(said.value).partition(")")[2]
+    assert Point(1, names=["a"]) == Point(1, 0, ["a"])
