@@ -202,8 +202,10 @@ def fingerprint(key: str, payload: Any) -> bytes:
     Raises:
         Exception: Whatever pickling the payload raises.
     """
+    kind = type(payload)
     try:
-        content = encode(payload)
+        # To say of a row why it cannot be a key takes longer than all the rest.
+        content = encode(payload) if kind in KEY_SCALARS or kind in (tuple, list) else None
     except (KeyUnstorable, RecursionError):
         content = None
     if content == key:
