@@ -27,7 +27,7 @@ __all__ = ["EarlyPickles"]
 
 logger = clean_logger(__name__)
 
-FIRST_JOBS = 1024
+FIRST_JOBS = 1000  # the first ten chunks, each twice as large as the one before, have a few more
 FIRST_BYTES = 4 * 1024 * 1024  # limit for the pickles of these jobs: fewer jobs are checked where they are large
 
 
