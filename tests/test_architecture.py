@@ -635,7 +635,7 @@ COVERED_BY = {
     "tests/process/test_page.py": ("cli/web runner/page_beside view/web/assets view/web/instructions"),
     "tests/process/test_slaves.py": ("example runner/remote_slave slave/connector slave/interruption slave/unusable"),
     "tests/process/test_pool.py": "slave/pool/buffers slave/pool/worker_process slave/pool/workforce",
-    "tests/process/test_worker_ends.py": "runner/bad_ends slave/worker/ending slave/worker/forked_children",
+    "tests/process/test_worker_ends.py": "runner/bad_ends slave/worker/forked_children",
     "tests/integration/slave/worker/test_worker.py": "outcomes slave/worker/message_sender",
     "tests/process/test_prefork.py": ("runner/prefork slave/worker/fork_server"),
     "tests/process/test_callback_kinds.py": "slave/worker/callbacks",

@@ -318,9 +318,12 @@ def _is_users(raised: Any) -> bool:
 
 
 def _has_daemons() -> bool:
-    """Return whether there is a daemon, thread or process, that may be the user's."""
+    """Return whether there is a daemon, thread or process, that may be the user's: the thread that
+    watches this end is not.
+    """
     processes: Any = sys.modules.get("multiprocessing.process")
-    return any(one.daemon for one in (*threading.enumerate(), *(processes.active_children() if processes else ())))
+    threads = [one for one in threading.enumerate() if not one.name.startswith("taskmaster-")]
+    return any(one.daemon for one in (*threads, *(processes.active_children() if processes else ())))
 
 
 def _wait_for_pools() -> None:
