@@ -370,8 +370,8 @@ def parse_arguments(words: Sequence[str]) -> dict[str, str]:
         shown = without_password(word)
         if not equals or not name.isidentifier():
             raise UsageError(
-                f"{shown!r} is not an argument for get_jobs: they are written key=value, as in since=2024-01-01, and "
-                "the key is a Python name."
+                f"{shown!r} is not an argument for get_jobs: arguments are written key=value, as in since=2024-01-01, "
+                "and the key is a Python name."
             )
         if name == "last":
             raise UsageError(

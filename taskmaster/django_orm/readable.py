@@ -163,7 +163,7 @@ def _direction(query: Query, model: type[Model], name: str, key: str | Sequence[
     if not order and (turned := query.default_ordering and query.get_meta().ordering):
         if (ascending := _along(turned, model, key)) is None:
             raise UsageError(
-                f"reverse() turns round the order of the model, {', '.join(map(str, turned))}, and {name} reads along "
+                f"reverse() reverses the order of the model, {', '.join(map(str, turned))}, and {name} reads along "
                 "a key: leave it out. From the highest key to the lowest is order_by('-pk')."
             )
         return ascending

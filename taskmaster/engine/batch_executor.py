@@ -52,7 +52,7 @@ class Executors:
         """Make another one in the place of one that has broken."""
         try:
             self.current.shutdown(wait=False)
-        except Exception as exc:  # that of a cluster that is gone
+        except Exception as exc:  # its cluster may be gone
             logger.info("the broken executor was not shut down in good order: %r", exc)
         with no_interrupts():
             self.current = self._made()

@@ -98,7 +98,7 @@ class Guard:
         return self.judge(value)
 
     def judge(self, value: Any) -> str:
-        """Return whether a number allows the run to go on; gives the reason why not, or ""."""
+        """Take a number; return the reason why the run has to wait, "" if it may go on."""
         try:
             self.value = None if value is None else float(value)
         except (TypeError, ValueError):
@@ -246,7 +246,7 @@ class Backlog(Guard):
         self._growth = 0.0  # a second
 
     def judge(self, value: Any) -> str:
-        """Return whether a number allows the run to go on, and note how fast it grows."""
+        """Do the same, and note how fast the number grows."""
         reason = super().judge(value)
         now = self._clock()
         while self._noted and now - self._noted[0][0] > TREND_SECONDS:

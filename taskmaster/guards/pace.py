@@ -18,7 +18,7 @@ __all__ = ["PROBE_SECONDS", "Pace", "PaceLimit", "pace_of"]
 
 _LIMIT = r"(\d+(?:\.\d+)?)\s*(x|ms|s)"
 PROBE_SECONDS = 0.125
-"""From one probe to the next one: its cost is below one percent of a core."""
+"""Seconds from one probe to the next; so often, they take less than one percent of a core."""
 
 LEAST_TIMES = 1.1  # below it, what two measurements differ in by chance would hold the run
 

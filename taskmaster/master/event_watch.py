@@ -1,5 +1,5 @@
-"""Finds out what has happened in a run since the last look, by how it stood and how it stands.
-Pure: the time is passed in.
+"""Finds out what has happened in a run since the last look: compares how it stood with how it
+stands. Pure: the time is passed in.
 """
 
 from __future__ import annotations

@@ -72,7 +72,9 @@ class BadEnds:
         try:
             self._store.write(self._store.load().unchanged(self._steers.steering.news()))
         except StateError as exc:
-            self._console.say(f"The state does not have it, and the next start will not know of it: {exc}")
+            self._console.say(
+                f"This could not be written into the state, so that the next start will not know of it: {exc}"
+            )
 
     def remind(self, code: int) -> int:
         """Say what an earlier session may have lost; return the exit code of this one.

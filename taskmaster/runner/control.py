@@ -319,8 +319,8 @@ def find_master(path: str) -> str | None:
     """Return where the master of a state file's run is asked; None if none of this machine is at
     it.
 
-    A state that is there is not opened for it, nor locked: a master that begins just then would
-    find it in use.
+    A state that no process holds is not opened for it, nor locked: a master that begins just then
+    would find it in use.
     """
     held, where = owner_of(path)
     if where is not None:

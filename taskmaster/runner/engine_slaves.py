@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 CHECK_PAUSE_SECONDS = 0.2  # between two looks whether the fleet has given up
 REACH_SECONDS = 10.0  # that a slave has to reach this master for the first time: it is there
 ENGINE_SLAVES_WAIT_SECONDS = 3600.0  # that a slave waits for a master that is gone: it may be started again
-ENGINE_SLAVES_LATE_SECONDS = 5.0  # that slaves are waited for beyond the time that their workers have
+ENGINE_SLAVES_LATE_SECONDS = 5.0  # further time for slaves to end, after that of their workers
 
 
 class EngineSlaves:
@@ -166,7 +166,7 @@ def task_of(
 
     Args:
         run: Name of the fleet.
-        target: What the slave is started with, as it is called here.
+        target: What the slave is to run, as this machine names it.
         address: Where it reaches the master.
         key: The shared key.
         code: Digest of the callback's file.

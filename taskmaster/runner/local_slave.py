@@ -52,7 +52,7 @@ class SlaveKind(StrEnum):
 
 
 class LocalSlaveEnded(TaskmasterError):
-    """The local slave has ended although the run has not; it has said why itself."""
+    """The local slave has ended although the run has not. It has said why, unless it was killed."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

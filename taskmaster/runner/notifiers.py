@@ -29,7 +29,7 @@ __all__ = ["CommandNotifier", "Notifier", "WebhookNotifier", "notifier_of"]
 logger = clean_logger(__name__)
 
 COMMAND_SECONDS = 30.0
-WEBHOOK_ATTEMPT_SECONDS = 10.0  # of a webhook
+WEBHOOK_ATTEMPT_SECONDS = 10.0  # longest wait for the answer to one attempt
 ATTEMPTS = 3
 BACKOFF_SECONDS = 1.0  # before the second attempt; it doubles
 WAIT_STEP_SECONDS = 0.05  # between two checks whether a command still runs

@@ -1,5 +1,5 @@
 """The parts that only some sessions have: a dry run or a sample in the place of the run, a page,
-notifications, a log file, metrics, a hook.
+notifications, a log file, metrics, a report, a hook, jobs in this process.
 
 Each is loaded where it is asked for, and nowhere else: together they take as long to load as the
 rest of the master, which is time that each start of a plain run would pay.

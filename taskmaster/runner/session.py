@@ -385,7 +385,7 @@ class RunSession:
 
     @staticmethod
     def _ended_well(parts: _Parts, slave: LocalSlave | InProcessSlave | EngineSlaves) -> bool:
-        """See to the slave's end; return whether its workers could write what they had left."""
+        """See to the slave's end; return whether its workers could do all that was left."""
         if not parts.run.service.met:
             slave.stop(lambda: True)  # it is still starting, and would wait for this master
             return True

@@ -37,7 +37,7 @@ def user_here() -> str:
 
 
 class _Nothing:
-    """Stands where a run is steered, and there is none."""
+    """Stands in the place of a run at work, of which there is none, for ``Steering``."""
 
     def set_rate(self, rate: float | None, because: str) -> None:
         """Nothing is handed out."""

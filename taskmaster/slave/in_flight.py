@@ -58,7 +58,7 @@ class HeldBatch:
         extra: Indices beyond ``upto`` that have ended.
         failures: Failed jobs that the master does not know of for certain.
         end: How the batch ended, as in ``Report``; "" while it is worked on.
-        suspects: Indices that were running when the worker died.
+        suspects: Indices that were running when the worker died, or that the failed call was given.
         detail: How the worker died.
         beside: In how many batches jobs were running when all workers were killed at once; else 0.
         stale: The lease is no longer this slave's; nothing is reported.
@@ -159,7 +159,7 @@ class InFlight:
 
     Attributes:
         done: Jobs that ended well here.
-        failed: Attempts that ended badly here.
+        failed: Attempts here that raised; not those that killed a worker, nor calls of several.
         singly: Reports are made one at a time, to see which of them the master does not accept.
     """
 
@@ -186,7 +186,7 @@ class InFlight:
     def take(self, lent: WireBatch) -> HeldBatch:
         """Note that a batch has arrived."""
         held = HeldBatch(lent, lent.count)
-        held.told = held.state  # the master knows as much
+        held.told = held.state  # which the master knows already
         self._held[lent.token] = held
         return held
 

@@ -1,6 +1,7 @@
 """The link to the master: says hello, exchanges, and has itself connected again when it breaks.
 
-Nothing here holds up the supervisor: everything is a message posted and an answer picked up.
+Nothing here holds up the supervisor, but for the goodbye: else, messages are posted and answers
+picked up.
 Connecting is ``connector``'s.
 """
 

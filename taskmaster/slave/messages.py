@@ -156,7 +156,7 @@ class Exhausted(NamedTuple):
     """The worker has run out of something, and starts no more jobs: it is to be replaced.
 
     Attributes:
-        why: The exception that says so.
+        why: What a job has raised, in words.
     """
 
     why: str

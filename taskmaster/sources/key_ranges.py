@@ -104,8 +104,8 @@ class RangeSource(BoundedSource):
             self._fixed_cost.note(size, seconds / len(counts))
             target = min(target, max(lent, LEAST_OF_FIXED * self._fixed_cost.seconds))
         if size > GROWN * max((rows for rows, _ in self._measured), default=0.0):
-            # Each range has a cost that does not grow with its rows, so that small ones are slow
-            # for each row: what they took would keep the next ones small.
+            # Each range has a cost that does not grow with its rows. So small ranges are slow for
+            # each row, and what they took would keep the next ones small.
             self._measured.clear()
         self._measured.append((size, sum(counts) / seconds))
         self._largest = max(self._largest, *counts) if seconds / len(counts) < target else max(counts)
@@ -115,9 +115,8 @@ class RangeSource(BoundedSource):
     def lend_target(self, seconds: float | None) -> None:
         """Let the next ranges take no longer than ``seconds``, to spare others; None: as long as
         the user has said. Ranges of a fixed size stay as they are. Before one was measured, they
-        have fewer rows in proportion. Where the database needs half of that, or more, for what has
-        nothing to do with the rows, they take twice as long as that, but never longer than the
-        target.
+        have fewer rows in proportion. No range is made so short that most of its time is its fixed
+        cost: it takes twice that cost at least, but never more than the target.
         """
         self._lent = seconds
         if self._target is not None and not self._measured:

@@ -247,7 +247,7 @@ class ResumableFile:
         return block
 
     def _whole(self, piece: bytes) -> Iterator[bytes]:
-        """Yield a piece out, without lines that are too long."""
+        """Yield a piece, without lines that are too long."""
         while len(piece) > self._max_line:
             ends = accumulate(map(len, io.BytesIO(piece)), initial=0)
             found = next(((begin, end) for begin, end in pairwise(ends) if end - begin > self._max_line), None)

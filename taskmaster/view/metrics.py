@@ -171,7 +171,7 @@ def _durations(told: Any) -> Iterator[Any]:
 def _guards(told: Any, gauge: Any) -> Iterator[Any]:
     """Return the numbers of the guards, each under a name of its own."""
     values = gauge("taskmaster_guard_value", "What a guard has read last.", labels=["guard"])
-    limits = gauge("taskmaster_guard_limit", "Above which a guard holds the run.", labels=["guard"])
+    limits = gauge("taskmaster_guard_limit", "The limit of a guard, beyond which it holds the run.", labels=["guard"])
     names: set[str] = set()
     for one in told or ():
         name = own = _label(one.get("name"))

@@ -99,7 +99,7 @@ def test_the_order_of_the_key_is_kept(posts: list[int], make: Any, key: Any, des
             lambda: RangeQuerySetWrapper(Post.objects.order_by("year", "-id"), key=("year", "id")),
             "ordered by year, -id",
         ),
-        (lambda: RangeQuerySetWrapper(Post.objects.reverse()), r"reverse\(\) turns round the order of the model, slug"),
+        (lambda: RangeQuerySetWrapper(Post.objects.reverse()), r"reverse\(\) reverses the order of the model, slug"),
         (lambda: RangeQuerySetWrapper(Post.objects.all(), -5, min_id=0), r"min_id=0 without max_id.*max_id=last"),
         (lambda: RangeQuerySetWrapper(Post.objects.all(), -5, min_id=None), "without max_id"),
         (lambda: RangeQuerySetWrapper(Post.objects.order_by("-pk"), min_id=None), "without max_id"),

@@ -143,7 +143,7 @@ def test_ranges_are_planned_and_end_where_they_ended(posts: list[int]) -> None:
         (lambda: QuerySetRanges(Post.objects.order_by("-id")), "begins with the highest key"),
         (lambda: QuerySetRanges(Post.objects.order_by("id").reverse()), "begins with the highest key"),
         (lambda: QuerySetRanges(Author.objects.reverse()), "begins with the highest key"),
-        (lambda: QuerySetRanges(Post.objects.reverse()), r"reverse\(\) turns round the order of the model, slug"),
+        (lambda: QuerySetRanges(Post.objects.reverse()), r"reverse\(\) reverses the order of the model, slug"),
         (lambda: QuerySetRanges(Post.objects.select_for_update()), r"select_for_update.*in the callback"),
         (lambda: QuerySetRanges(Post.objects.values("place").annotate(n=Count("id"))), "an aggregate over values"),
         (lambda: QuerySetRanges(Post.objects.values("place").distinct()), r"distinct\(\) over values"),

@@ -8,7 +8,8 @@ clock inside, and none of the user's code; ``now`` is passed in. ::
                  └─ redelivery ◄─┴────── failed ─────┘
 
 ``Broker`` is the face; each part says in its module what it is for. Code outside this room calls
-methods and reads, and assigns to nothing.
+methods and reads; it notes something on three kinds of values alone that it was given:
+``ConnectedSlave.told`` and ``turn``, ``Batch.separate``, and fingerprints of a ``SettledRange``.
 
 Guarantees: a job is in one place at a time; a report counts only while its token is the newest of
 the job; the queue, what was returned, what waits and what is parked together stay within ``size``;

@@ -18,7 +18,7 @@ class RunningJob(NamedTuple):
 
     Attributes:
         job: the job.
-        seconds: for how long no job of its batch has ended.
+        seconds: for how long no job of its batch has begun or ended.
         slave: "host:pid" of the slave.
         worker: process id of its worker; 0 if the slave has not said it.
     """

@@ -23,8 +23,8 @@ from taskmaster.master.job_records import ParkedJob
 
 __all__ = ["Intake"]
 
-# Times the jobs in the hands of slaves: the span where it follows them. Half of it is used before
-# jobs are parked for it, and jobs that run twice as long as others are no reason to.
+# The span, where it follows the jobs in the hands of slaves: this many times their number. Jobs are
+# parked once half of the span is used, which one that runs twice as long as others does not reach.
 SPANS_IN_HAND = 4
 
 
@@ -58,7 +58,7 @@ class Intake:
     Attributes:
         bound: where the source ends, encoded like a key; None if it did not say.
         exhausted: the source has yielded all its jobs.
-        refused: a job has no key that can be stored: the run cannot finish, only stop.
+        refused: a job cannot be run, or not be resumed at: the run cannot finish, only stop.
         write_ahead: jobs that are parked before anybody gets them.
         known: jobs read so far that an earlier session had settled.
         seeking: The source has not come to where the run goes on, and may never: nothing is handed
@@ -124,7 +124,7 @@ class Intake:
         self.bound = bound
 
     def refuse(self) -> None:
-        """Note that a job has no key that can be stored: the run cannot finish, only stop."""
+        """Note that a job cannot be run, or not be resumed at: the run cannot finish, only stop."""
         self.refused = True
 
     @property

@@ -26,7 +26,7 @@ __all__ = ["Redelivery"]
 HALVE_AFTER = 2
 ELSEWHERE_SECONDS = 2.0  # how long a failed job is kept for another slave than the one where it failed
 SUSPECTS_EVERY = 16  # batches; one of them may be a job that is tried again after its worker died
-INHERITED_JOBS = 1024  # in a batch of what an earlier session parked: a job is cut out of one without copying all
+INHERITED_JOBS = 1024  # most jobs of a batch of parked ones: to cut one job out of it copies no more than these
 LOOKED_AT_BATCHES = 100  # batches that are looked at for one that a slave may have; then the next ones, the next time
 
 

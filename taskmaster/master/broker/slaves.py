@@ -46,12 +46,12 @@ class ConnectedSlave:
         connections: how many it has; two for a moment, when a new one comes before the old one is
             seen to end.
         leases: tokens of the batches in its hands.
-        asked: those of them of which jobs are to be asked back,
-        long: and those with a job that runs for long and has no ticket yet.
+        asked: tokens of the batches of which jobs are to be asked back.
+        long: tokens of the batches with a job that runs for long and has no ticket yet.
         idle: how often in a row it has asked for work and got none.
         turn: when it is to ask again by what the throttle has told it last.
-        quiet: It gets nothing more, because an operator wants it so,
-        ends: And ends when it holds nothing.
+        quiet: It gets nothing more, because an operator wants it so.
+        ends: It ends when it holds nothing, because an operator wants it so.
         recalled: Batches up to this number are asked back already, see ``Recalls``.
         told: What it was told of the limits, see ``Limits.told_slaves``.
     """
@@ -88,8 +88,8 @@ class ConnectedSlaves:
     Attributes:
         workers: worker processes of all of them.
         slots: how many jobs they run at once.
-        fed_workers: worker processes of those that are given jobs, as quiet ones are not,
-        fed_slots: and how many jobs these run at once.
+        fed_workers: worker processes of the slaves that are given jobs, as quiet ones are not.
+        fed_slots: how many jobs the slaves that are given jobs run at once.
         unfed: ids of those that asked for a batch and got none, until they get one.
         quieted: Those that get nothing more, by id. One that is lost and comes back is one of them
             still; one that says goodbye is forgotten.

@@ -1,9 +1,9 @@
 """Write-ahead: jobs that are in the store before anybody gets them. Pure.
 
-The borders of key ranges depend on the rows that were there, and on how long
-ranges took; a resumed source would draw others. So such jobs are parked before anybody gets them:
-the state knows each as it is, with its payload, and a restarted master hands those out first. The
-source goes on after the last one. ::
+The borders of key ranges depend on the rows that were there, and on how long ranges took; a resumed
+source would draw others. So such jobs are parked before anybody gets them: the state knows each as
+it is, with its payload, and a restarted master hands those out first. The source goes on after the
+last one. ::
 
     source ──► planned ──(the store has them)──► handed out ──► settled
                   ▲                                   │
@@ -78,7 +78,7 @@ class WriteAhead:
         """Take out what the store has by now.
 
         Args:
-            known: gives the id of a position in the store, None if it is not there.
+            known: gives what names the job at a position in the store; None if it is not there.
         """
         found = []
         while self._unwritten and known(self._unwritten[0].first) is not None:

@@ -5,8 +5,8 @@ A job is pickled when it is sent, which is long after it was read. A generator t
 the same dict, list, row or array again and again, changed, would have all workers run its last
 content. So the first jobs of a session are pickled at once, and looked at again: if one has changed
 by then, all jobs of the session are pickled as they are read, which is slower and right. Later, one
-job of each chunk is looked at once more; a source that begins to change its jobs only then is an
-error.
+job of each chunk is looked at once more, or of one chunk in ten where jobs are large; a source that
+begins to change its jobs only then is an error.
 
 Plain values cannot change and cost nothing here.
 """
@@ -78,7 +78,7 @@ class EarlyPickles:
 
     def review(self) -> None:
         """See whether one of the first jobs has changed since, and whether the source can be
-        trusted; called between two chunks.
+        trusted; called after each part of a chunk.
         """
         due = self._jobs <= max(0, self._review_at) or self._bytes <= 0
         if not self.on or self._changes or not due:

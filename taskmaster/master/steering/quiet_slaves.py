@@ -97,12 +97,12 @@ def said_of_undo(names: list[str], *, changed: bool) -> str:
 
 
 def shown(names: list[str]) -> str:
-    """Return the names of slaves, of many the first."""
+    """Return the names of slaves; of many, only the first five."""
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def said_at_start(changes: Collection[LiveChange], place: str) -> list[str]:
-    """Return what is said at the start of slaves that an earlier session has quieted.
+    """Return what a session says at its start about slaves that an earlier one has quieted.
 
     Args:
         changes: All that is in force.

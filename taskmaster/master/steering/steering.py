@@ -157,7 +157,7 @@ class Steering:
         self.trail.note(now, command, reason=reason, before=before, after=after)
 
     def forget(self) -> None:
-        """Leave nothing in force: a run that is finished has nothing more to be steered."""
+        """Drop all changes that are in force: in a finished run, there is nothing to steer."""
         if self.live:
             self.live.clear()
             self._version += 1

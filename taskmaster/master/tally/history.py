@@ -208,13 +208,13 @@ class History:
         return list(self._unwritten)
 
     def over(self) -> list[int]:
-        """Return the times of rows that the state may have, and that are to be removed from it
-        before it gets those that it does not have.
+        """Return the times of the rows that the next checkpoint removes from the state, if they are
+        there, before it writes the new ones.
         """
         return list(self._over)
 
     def written(self, rows: Sequence[MinuteRow], over: Sequence[int] = ()) -> None:
-        """Note that the state has these rows, and those not any more."""
+        """Note that the state has these rows, and no longer those of the times ``over``."""
         if rows:
             known = set(rows)
             self._unwritten = [row for row in self._unwritten if row not in known]

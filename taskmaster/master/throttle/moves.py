@@ -12,7 +12,7 @@ FULL_SHARE = 0.995  # from which on nobody has to rest
 LEAST_GUARD_SHARE = 0.05  # that a guard leaves which is about to stop the run
 SLOWING = 0.5  # utilisation from which on a guard slows the run
 SHORTEST_SECONDS = 0.01  # that a batch or range takes at least: shorter ones spare others nothing more
-CROWD = 2.0  # times as many workers as are at work on average may be it at once
+CROWD = 2.0  # this many times the workers that are at work on average may be at work at once
 
 
 def rest_ratio(share: float) -> float:

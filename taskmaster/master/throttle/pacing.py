@@ -1,6 +1,7 @@
-"""The thread that probes a database and has the controller judge it: ``--pace``.
+"""The threads that probe a database and have the controller judge it: ``--pace``.
 
-The controller is used by this thread alone; what others read of it here are single values.
+One probes, which may hang; the other has the controller do what is due. A lock guards the
+controller; what is read of it without the lock are single values.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The throttle: whether the broker may hand out jobs now, and if not, why.
 
-It is asked under the master's lock whenever a slave wants a batch. Two things hold a run back: its
-rate (``--rate``, a token bucket) and its hooks (``throttle``, ``--hours``, ``--guard``), each of
-which has to allow it. Jobs that have been handed out run on; nothing is called back.
+It is asked under the master's lock whenever a slave wants a batch. Three things hold a run back:
+its rate (``--rate``, a token bucket), its hooks (``throttle``, ``--hours``, ``--guard``), each of
+which has to allow it, and its pace (``--pace``). Jobs that have been handed out run on; nothing is
+called back.
 
 Guarantee: in any time, no more jobs are handed out than the rate allows in it, and in one second
 more (but at least one). Jobs that a slave gives back without having begun them do not count.
@@ -141,12 +142,12 @@ class Throttle:
         return [figure for hook in self._hooks if (figure := hook.figure()) is not None][:MOST_GUARDS]
 
     def start(self) -> None:
-        """Ask the hooks from now on."""
+        """Ask the hooks, and probe, from now on."""
         for part in self._threads:
             part.start()
 
     def stop(self) -> None:
-        """Ask the hooks no more. One that hangs is left alone."""
+        """Ask and probe no more. A hook or probe that hangs is left alone."""
         for part in self._threads:
             part.stop()
         deadline = time.monotonic() + HOOKS_CLOSING_SECONDS
@@ -154,7 +155,7 @@ class Throttle:
             part.join(max(0.0, deadline - time.monotonic()))
 
     def why(self, now: float) -> str:
-        """Return what the hooks wait for; "" if they let the run go on."""
+        """Return what the hooks and the pace wait for; "" if they let the run go on."""
         if not self._threads:
             return ""
         paced = "" if self._pacing is None else self._pacing.why()
@@ -166,8 +167,8 @@ class Throttle:
         Args:
             working: Gives how many batches are in the hands of slaves, and how many workers those
                 have that are given jobs.
-            lend: Is told in how many seconds the source's next jobs should be done; None: in as
-                many as it says itself.
+            lend: Is told how many seconds the source's next jobs should take; None: as many as the
+                source itself is set to.
         """
         self._working, self._lend = working, lend
         if self._pacing is not None:

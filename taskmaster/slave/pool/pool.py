@@ -304,8 +304,8 @@ class Pool:
     def read_progress(self) -> None:
         """Note how far every worker has got.
 
-        Not done whenever one of them says something: the master would be told of each batch again
-        and again.
+        This is not done each time that a worker says something: the master would be told of each
+        batch again and again.
         """
         for worker in list(self.workers.values()):
             self._read_progress_of(worker)

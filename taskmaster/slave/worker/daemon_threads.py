@@ -122,8 +122,8 @@ def _work() -> list[Any]:
 
 
 def _daemon_processes() -> list[Any]:
-    """Return the daemon processes but for those of a pool, which has been waited for; what a
-    process runs is not known here any more.
+    """Return the daemon processes, whatever they run: which function that is is not known here any
+    more. Those of a pool are left out: it has been waited for.
     """
     processes: Any = sys.modules.get("multiprocessing.process")
     return [

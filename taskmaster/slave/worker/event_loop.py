@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # a worker that awaits nothing does not load it
 
 __all__ = ["EventLoop"]
 
-LATER_SECONDS = 5.0  # within which a call has to be due that the end waits for; a later one may be a round of many
+LATER_SECONDS = 5.0  # the end waits for calls that are due within this time; later ones may follow each other for ever
 
 
 class EventLoop:

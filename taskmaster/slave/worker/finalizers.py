@@ -18,7 +18,7 @@ __all__ = ["finalize", "ignored", "ignored_at_end", "unclosed_stacks"]
 
 
 def finalize(say: Callable[[str, BaseException], None]) -> list[Any]:
-    """Run them, where the garbage collector knows the object.
+    """Run the finalizers of the objects that the garbage collector knows.
 
     Args:
         say: Called with the name of what has raised, and with the exception.

@@ -1,8 +1,8 @@
 """The programs that callbacks have started and that run on when their worker ends: they are in its
-process group, and end with it.
+process group, and are ended with it.
 
-Some are waited for, those that run on nevertheless are said. What has a session of its own is let
-go on.
+They are waited for, some only for a moment; the worker names those that still run then. A program
+with a session of its own is let go on.
 """
 
 from __future__ import annotations

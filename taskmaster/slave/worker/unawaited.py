@@ -45,7 +45,7 @@ class Unawaited:
         setattr(warnings, HOOK, self._original)
 
     def check(self) -> None:
-        """See that the job that has ended here has thrown none away.
+        """Check that the job that has just ended in this task or thread has thrown none away.
 
         Raises:
             NothingRan: It has.

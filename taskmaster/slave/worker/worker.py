@@ -1,8 +1,8 @@
 """A worker: runs the callback on the jobs of the batches that it is sent, and publishes which one
 it is at.
 
-Forked by the fork server. The only process that unpickles jobs, and the only one that runs the
-user's callback. What it says to its supervisor is in ``taskmaster.slave.messages``.
+Forked by the fork server. In a run with workers, no other process unpickles jobs or runs the user's
+callback. What it says to its supervisor is in ``taskmaster.slave.messages``.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ from taskmaster.transport.channel import Channel
 
 __all__ = ["main", "read_batches", "run_one_by_one", "run_together", "unpickled", "work"]
 
-TIMED_SECONDS = (
-    1e-3  # jobs that take this long are timed one by one, at a thousandth of their time even by a slow clock
-)
+# Jobs that take this long are timed one by one: that costs a thousandth of their time, even by a
+# slow clock.
+TIMED_SECONDS = 1e-3
 
 
 def work(
