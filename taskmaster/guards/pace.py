@@ -46,8 +46,8 @@ class PaceLimit:
         number = 0.0 if match is None else float(match[1])
         if match is None or not 0 < number < math.inf or (match[2] == "x" and number < LEAST_TIMES):
             raise UsageError(
-                f"a pace is {LEAST_TIMES:g}x or more, as 1.5x for half as much time again as without the run, or a "
-                "time such as 20ms."
+                f"a pace is {LEAST_TIMES:g}x or more (1.5x: the probe may take half as long again as without the "
+                "run), or a time such as 20ms."
             )
         return cls(times=number) if match[2] == "x" else cls(seconds=number / (1000 if match[2] == "ms" else 1))
 

@@ -1,6 +1,7 @@
 """Transactions that jobs in the master's own process leave open: ``--processes 0``.
 
-A script has what it has opened, and may commit it when the run is over. After a command nobody can.
+A script still has the connections that it has opened, and may commit when the run is over. After a
+command, nobody can.
 """
 
 from __future__ import annotations

@@ -247,8 +247,8 @@ class Source:
 
     @property
     def identity(self) -> Callable[[], str] | None:
-        """What gives the text by which a run over it is told from another one, if it has that: of a
-        queryset, model, database and query.
+        """Its function that gives a text which no other source has, if it has one: a run goes on
+        only with the same text. For a queryset, that is model, database and query.
         """
         found: Callable[[], str] | None = self._ask("identity")
         return found if callable(found) else None

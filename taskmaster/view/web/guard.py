@@ -115,8 +115,8 @@ class PageGuard:
         self.cookie = f"taskmaster-{told.port}"
 
     def path(self, path: str) -> str:
-        """Return a path without what the proxy serves the page under: one that does not take that
-        away is no different from one that does.
+        """Return a path without the prefix that a proxy serves the page under, whether the proxy
+        has taken it away or not.
         """
         return path.removeprefix(self._prefix) if path.startswith(f"{self._prefix}/") else path
 
