@@ -328,6 +328,13 @@ BROKEN = {
         "import threading\ndef work(): raise KeyError('lost')\ndef handle_job(job):\n"
         "    writer = threading.Thread(target=work, daemon=True)\n    writer.start()\n    writer.join()"
     ),
+    "a thread that a callback has started raised ValueError": (
+        "import threading\nthreading.excepthook = print\ndef work(): raise ValueError('lost')\n"
+        "def handle_job(job):\n    writer = threading.Thread(target=work)\n    writer.start()\n    writer.join()"
+    ),
+    "save() was called and not awaited": (
+        "kept = []\nasync def save(job): pass\ndef handle_job(job): kept.append(save(job))"
+    ),
     "a thread that a callback has started raised SystemExit": (
         "import sys, threading\ndef handle_job(job):\n"
         "    writer = threading.Thread(target=sys.exit, args=(1,))\n    writer.start()\n    writer.join()"

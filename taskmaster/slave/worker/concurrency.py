@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from taskmaster.django_orm.integration import close_connections, failing_if_open, refresh_connections
 from taskmaster.job_times import counted
@@ -20,16 +21,11 @@ from taskmaster.slave.scoreboard import ENDED, RUNNING, Scoreboard
 from taskmaster.slave.worker.attempts import begin_attempt
 from taskmaster.slave.worker.message_sender import MessageSender, WorkerBatch, flush
 from taskmaster.slave.worker.results import Calls
+from taskmaster.slave.worker.unawaited import Unawaited
 
 __all__ = ["Overtime", "run_coroutines", "run_threads"]
 
 CANCEL_CHECK_SECONDS = 0.25  # at most, between two checks which coroutines take too long
-
-Check = Callable[[], None]
-
-
-def _nothing() -> None:
-    """Raise nothing."""
 
 
 class ConcurrentJobs:
@@ -116,10 +112,9 @@ class ConcurrentJobs:
             self._sender.say(BatchEnded(region, stop, seconds, counted(self._took.pop(region))))
 
 
-def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int, check: Check = _nothing) -> None:
-    """Run jobs in ``count`` threads; ``check`` raises what else a job has failed with."""
-    running = ConcurrentJobs(calls.scoreboard, calls.sender)
-    changed = threading.Condition()
+def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int, unawaited: Unawaited) -> None:
+    """Run jobs in ``count`` threads; ``unawaited`` knows what they have thrown away."""
+    running, changed = ConcurrentJobs(calls.scoreboard, calls.sender), threading.Condition()
     over = False
 
     def take() -> tuple[WorkerBatch, int] | None:
@@ -144,7 +139,7 @@ def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int, check:
             attempt = begin_attempt()
             try:
                 calls.results.finish(call(batch.jobs[index]))
-                check()
+                unawaited.check()
             except BaseException as exc:
                 calls.sender.end_if_child(exc)
                 caught = exc
@@ -154,6 +149,8 @@ def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int, check:
             with changed:
                 running.end(batch, index, caught)
                 changed.notify_all()
+            caught = None  # what it held is thrown away now
+            unawaited.forget()
         close_connections()
 
     threads = _started(loop, count)
@@ -165,8 +162,7 @@ def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int, check:
         changed.wait_for(lambda: running.idle)
         over = True
         changed.notify_all()
-    for thread in threads:
-        thread.join()
+    _wait_for(threads)
 
 
 def _started(loop: Callable[[], None], count: int) -> list[threading.Thread]:
@@ -175,6 +171,11 @@ def _started(loop: Callable[[], None], count: int) -> list[threading.Thread]:
     for thread in threads:
         thread.start()
     return threads
+
+
+def _wait_for(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join()
 
 
 class Overtime:
@@ -215,10 +216,9 @@ class Overtime:
             await asyncio.sleep(self.cancel_late(time.monotonic()))
 
 
-async def run_coroutines(batches: Iterator[WorkerBatch], calls: Calls, count: int, check: Check = _nothing) -> None:
-    """Run jobs as coroutines, ``count`` at once; ``check`` raises what else one has failed with."""
-    running = ConcurrentJobs(calls.scoreboard, calls.sender)
-    changed = asyncio.Event()
+async def run_coroutines(batches: Iterator[WorkerBatch], calls: Calls, count: int, unawaited: Unawaited) -> None:
+    """Run jobs as coroutines, ``count`` at once; ``unawaited`` knows what they have thrown away."""
+    running, changed = ConcurrentJobs(calls.scoreboard, calls.sender), asyncio.Event()
     loop = asyncio.get_running_loop()
     tasks: set[asyncio.Task[None]] = set()
     over = False
@@ -232,9 +232,8 @@ async def run_coroutines(batches: Iterator[WorkerBatch], calls: Calls, count: in
         changed.set()
 
     def read() -> None:
-        for batch in batches:
+        for batch in chain(batches, [None]):
             loop.call_soon_threadsafe(arrived, batch)
-        loop.call_soon_threadsafe(arrived, None)
 
     async def run(batch: WorkerBatch, index: int) -> None:
         caught: BaseException | None = None
@@ -244,7 +243,7 @@ async def run_coroutines(batches: Iterator[WorkerBatch], calls: Calls, count: in
             overtime.begin(job, batch.timeout)
         try:
             await calls.results.finish_async(await batch.opening(handle)(batch.jobs[index]))
-            check()
+            unawaited.check()
         except BaseException as exc:
             caught = exc
         calls.sender.end_if_child(caught)
@@ -252,6 +251,8 @@ async def run_coroutines(batches: Iterator[WorkerBatch], calls: Calls, count: in
         late = job is not None and overtime.end(job)
         running.end(batch, index, caught, timed_out=late and isinstance(caught, asyncio.CancelledError))
         changed.set()
+        caught = None  # what it held is thrown away now
+        unawaited.forget()
 
     handle = failing_if_open(calls.handle)
     overtime = Overtime(time.monotonic())

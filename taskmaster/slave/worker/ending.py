@@ -33,7 +33,7 @@ from taskmaster.slave.worker.left_programs import wait_for_forgotten, wait_for_o
 from taskmaster.slave.worker.message_sender import MessageSender, flush
 from taskmaster.slave.worker.open_files import Inherited, close_all
 from taskmaster.slave.worker.open_transactions import OpenTransactions
-from taskmaster.slave.worker.unawaited import is_users_code
+from taskmaster.slave.worker.unawaited import is_users_code, never_awaited
 
 __all__ = ["WorkerEnding", "forget_inherited_exits", "reopen_log_sockets"]
 
@@ -102,8 +102,7 @@ class WorkerEnding:
         self._problems: list[str] = []
         self._remarks: list[str] = []
         self._kept: list[Any] = []
-        self._thread_hook = threading.excepthook
-        threading.excepthook = self._thread_raised
+        self._watch_threads()
         watch_threads()
         self._ignored_hook = sys.unraisablehook
         sys.unraisablehook = self._was_ignored
@@ -138,9 +137,25 @@ class WorkerEnding:
         self._step("programs that callbacks have left running", self._wait_for_programs)
         return self._leave()
 
+    def _watch_threads(self) -> None:
+        """Notice what threads raise, beside what ``threading.excepthook`` says of it: that may be
+        the user's, which writes to a log.
+        """
+        make: Callable[[], Callable[[Any], None]] = threading._make_invoke_excepthook  # type: ignore[attr-defined]  # noqa: SLF001
+
+        def make_noting() -> Callable[[Any], None]:
+            invoke = make()
+
+            def note_and_invoke(thread: Any) -> None:
+                self._thread_raised(threading.ExceptHookArgs((*sys.exc_info(), thread)))
+                invoke(thread)
+
+            return note_and_invoke
+
+        threading._make_invoke_excepthook = make_noting  # type: ignore[attr-defined]  # noqa: SLF001
+
     def _thread_raised(self, raised: Any) -> None:
-        """Note that a thread of a callback's has raised, beside what Python says of it."""
-        self._thread_hook(raised)
+        """Note that a thread of a callback's has raised."""
         sentence = f"a thread that a callback has started raised {raised.exc_type.__qualname__}"
         # A daemon thread may miss at the end of its worker what teardown() has closed.
         counts = raised.thread is None or not raised.thread.daemon or (not self._at and _is_users(raised))
@@ -207,6 +222,8 @@ class WorkerEnding:
             self._note(f"{name} raised {type(exc).__qualname__} at the end of a worker", exc)
 
         self._kept = finalize(raised)
+        for sentence in never_awaited(self._kept):
+            self._note_once(sentence)
         for sentence in unclosed_stacks(self._kept):
             self._remark(sentence)
 

@@ -14,9 +14,10 @@ import inspect
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Generator
-from typing import Any
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from typing import Any, Self
 
+from taskmaster.outcomes import Skip
 from taskmaster.records import record
 from taskmaster.slave.scoreboard import Scoreboard
 from taskmaster.slave.worker.message_sender import MessageSender
@@ -66,23 +67,28 @@ class Results:
             NothingRan: the call has begun nothing.
             BaseException: what the work that was waited for has raised.
         """
-        for one in self._unfinished(result):
-            if inspect.isawaitable(one):
-                self.finish(self._run(one))
-            else:
-                self.finish(_waited_for(one))
+        with _Outcomes() as outcomes:
+            for one in self._unfinished(result):
+                with outcomes.of_one():
+                    if _is_outcome(one):
+                        raise one
+                    self.finish(self._run(one) if inspect.isawaitable(one) else _waited_for(one))
 
     async def finish_async(self, result: Any) -> None:
         """Do as ``finish``, in the event loop."""
         import asyncio
 
-        for one in self._unfinished(result):
-            if inspect.isawaitable(one):
-                await self.finish_async(await one)
-            elif _is_future(one):
-                await self.finish_async(await asyncio.wrap_future(one))
-            else:
-                await self.finish_async(await asyncio.to_thread(_waited_for, one))
+        with _Outcomes() as outcomes:
+            for one in self._unfinished(result):
+                with outcomes.of_one():
+                    if _is_outcome(one):
+                        raise one
+                    if inspect.isawaitable(one):
+                        await self.finish_async(await one)
+                    elif _is_future(one):
+                        await self.finish_async(await asyncio.wrap_future(one))
+                    else:
+                        await self.finish_async(await asyncio.to_thread(_waited_for, one))
 
     def _noted(self, result: bool, inside: str) -> bool:  # it is what the call has returned
         """Say, once, that False says nothing; return True, for it is no work that goes on."""
@@ -95,7 +101,7 @@ class Results:
         return True
 
     def _unfinished(self, result: Any, *, inside: str = "", depth: int = EXAMINED_LEVELS) -> list[Any]:
-        """Return what has to be waited for: awaitables, futures, results of a pool."""
+        """Return outcomes, and what is to be waited for: awaitables, futures, results of a pool."""
         kind = type(result)
         if kind in self.plain or (kind is bool and self._noted(result, inside)):
             return []
@@ -107,9 +113,7 @@ class Results:
             return [found for one in among for found in self._unfinished(one, inside=where, depth=depth - 1)]
         if isinstance(result, subprocess.CompletedProcess) and result.returncode:
             raise ProgramFailed(f"The program {result.args!r} has ended with exit code {result.returncode}.")
-        if isinstance(result, BaseException) or (kind is type and issubclass(result, BaseException)):
-            raise result  # an outcome, as ``asyncio.gather(return_exceptions=True)`` gives them
-        if inspect.isawaitable(result) or _is_future(result) or _can_be_waited_for(result):
+        if _is_outcome(result) or inspect.isawaitable(result) or _is_future(result) or _can_be_waited_for(result):
             return [result]
         if (programs := sys.modules.get("asyncio.subprocess")) and isinstance(result, programs.Process):
             return [_EndOfProgram(result)]
@@ -121,6 +125,30 @@ class Results:
         if not (isinstance(result, _CONTAINERS) or kind in _LOOKED_AT):
             self.plain.add(kind)
         return []
+
+
+class _Outcomes:
+    """What has come of several things that one call has returned: one that was left out (``Skip``)
+    must not keep the others from being looked at, of which one may have failed.
+    """
+
+    def __init__(self) -> None:
+        self._skipped: Skip | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    @contextlib.contextmanager
+    def of_one(self) -> Iterator[None]:
+        """Look at one of them; what it raises is passed through, but for ``Skip``."""
+        try:
+            yield
+        except Skip as exc:
+            self._skipped = self._skipped or exc
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._skipped is not None:
+            raise self._skipped
 
 
 @record()
@@ -138,6 +166,13 @@ class Calls:
     results: Results
     scoreboard: Scoreboard
     sender: MessageSender
+
+
+def _is_outcome(result: Any) -> bool:
+    """Tell whether it is an exception, as ``asyncio.gather(return_exceptions=True)`` gives them, or
+    a class of these.
+    """
+    return isinstance(result, BaseException) or (type(result) is type and issubclass(result, BaseException))
 
 
 def _is_future(result: Any) -> bool:

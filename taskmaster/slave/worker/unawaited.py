@@ -1,7 +1,9 @@
 """Coroutines that a job makes and nobody awaits: ``save(row)`` where ``save`` is an ``async def``.
 
-Python warns of each when it is thrown away; nothing of it has run, so that its job has failed.
-Those that a library throws away within itself are its own affair.
+Python warns of each when it is thrown away; nothing of it has run, so that its job has failed. One
+that no job can be charged with, because another thread or task has thrown it away, or that is still
+there when the worker ends, is said at that end. Those that a library throws away within itself are
+its own affair.
 """
 
 from __future__ import annotations
@@ -11,16 +13,18 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable
-from types import CodeType
+from collections.abc import Callable, Iterable
+from inspect import CORO_CREATED, getcoroutinestate
+from types import CodeType, CoroutineType, FrameType
 from typing import Any, Self
 
 from taskmaster.runtime.tracebacks import OURS
 from taskmaster.slave.worker.results import NothingRan
 
-__all__ = ["Unawaited", "count_as_users", "is_users_code"]
+__all__ = ["Unawaited", "count_as_users", "is_users_code", "never_awaited"]
 
 HOOK = "_warn_unawaited_coroutine"  # what Python calls; it is replaced in no other way
+MOST_CHARGES = 10_000  # that wait for the job to end which they belong to: those of other tasks wait for ever
 
 
 class Unawaited:
@@ -43,6 +47,7 @@ class Unawaited:
 
     def __exit__(self, *exc: object) -> None:
         setattr(warnings, HOOK, self._original)
+        self._leave_to_the_end()
 
     def check(self) -> None:
         """Check that the job that has just ended in this task or thread has thrown none away.
@@ -53,18 +58,53 @@ class Unawaited:
         if self._found and (found := self._found.pop(_here(), None)) is not None:
             raise found
 
+    def forget(self) -> None:
+        """Forget what a job that has failed has thrown away: it is run again."""
+        self._found.pop(_here(), None)
+
     def _note(self, coroutine: Any) -> None:
-        self._original(coroutine)
-        code, frame = getattr(coroutine, "cr_code", None), sys._getframe(1)  # noqa: SLF001  # where it was thrown away
+        try:
+            self._original(coroutine)
+        finally:  # it raises where warnings are errors
+            self._charge(coroutine, sys._getframe(1))  # noqa: SLF001  # where it was thrown away
+
+    def _charge(self, coroutine: Any, frame: FrameType) -> None:
+        """Let the job fail that runs here."""
+        code = getattr(coroutine, "cr_code", None)
         if not is_users_code(code) and not is_users_code(frame.f_code):
             return
-        name = getattr(coroutine, "__qualname__", "a coroutine")
-        why = f"{name}() was called and not awaited, so that nothing of it was run"
-        found = NothingRan(f"{why}: await it, or return what it gives.")
+        found = NothingRan(f"{_why(coroutine)}: await it, or return what it gives.")
         if self._say is None:
+            if len(self._found) >= MOST_CHARGES:
+                self._leave_to_the_end()
             self._found.setdefault(_here(), found)
         elif threading.get_ident() == self._owner:
             self._say(found)
+        else:
+            _unclaimed.add(str(found))
+
+    def _leave_to_the_end(self) -> None:
+        """Keep what no job was charged with: tasks and threads that a job has started run as no
+        job.
+        """
+        _unclaimed.update(map(str, self._found.values()))
+        self._found.clear()
+
+
+def never_awaited(objects: Iterable[Any]) -> list[str]:
+    """Return a sentence for each function whose coroutines were not awaited, and with which no job
+    was charged; asked when a worker ends.
+
+    Args:
+        objects: Those that the garbage collector knows: a coroutine that is kept is not thrown
+            away.
+    """
+    kept = {
+        f"{_why(one)}: await it, or return what it gives."
+        for one in objects
+        if type(one) is CoroutineType and getcoroutinestate(one) == CORO_CREATED and is_users_code(one.cr_code)
+    }
+    return sorted(_unclaimed | kept)
 
 
 def count_as_users(callback: Callable[..., Any]) -> None:
@@ -85,6 +125,11 @@ def is_users_code(code: CodeType | None) -> bool:
     return code.co_filename.startswith(tuple(_own)) or not code.co_filename.startswith((*_libraries(), "<frozen"))
 
 
+def _why(coroutine: Any) -> str:
+    name = getattr(coroutine, "__qualname__", "a coroutine")
+    return f"{name}() was called and not awaited, so that nothing of it was run"
+
+
 def _here() -> Any:
     """Return what names the job that runs here: its task, or its thread."""
     asyncio = sys.modules.get("asyncio")
@@ -95,6 +140,7 @@ def _here() -> Any:
     return threading.get_ident() if task is None else task
 
 
+_unclaimed: set[str] = set()  # sentences about coroutines with which no job could be charged
 _own: set[str] = set()  # what begins the names of the files of the callback's package
 
 

@@ -120,9 +120,9 @@ def _run_concurrently(batches: Iterator[WorkerBatch], jobs: Calls, slots: int, l
 
     with Unawaited() as unawaited:
         if loop is not None:
-            loop.run(run_coroutines(batches, jobs, slots, unawaited.check))
+            loop.run(run_coroutines(batches, jobs, slots, unawaited))
         else:
-            run_threads(batches, jobs, slots, unawaited.check)
+            run_threads(batches, jobs, slots, unawaited)
 
 
 def _set_up(callbacks: Callbacks, sender: MessageSender, loop: EventLoop) -> bool:
@@ -249,6 +249,7 @@ def run_together(batches: Iterator[WorkerBatch], calls: Calls) -> None:
         for batch in batches:
             with InTurn(calls.scoreboard.heads[batch.region]) as in_turn:
                 _run_at_once(batch, calls, unawaited, lists, in_turn)
+            unawaited.forget()
 
 
 def _run_at_once(batch: WorkerBatch, calls: Calls, unawaited: Unawaited, lists: JobLists, in_turn: InTurn) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from taskmaster.outcomes import Skip
 from taskmaster.slave.worker.results import NothingRan, ProgramFailed, Results
 
 
@@ -247,3 +248,31 @@ def test_false_is_said_to_be_no_failure_once(capsys: pytest.CaptureFixture[str])
     assert said.count("handle_job() has returned False") == 1
     assert "raise an exception" in said
     assert bool in results.plain
+
+
+async def skip() -> None:
+    raise Skip("done before")
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "in a loop"])
+def test_what_is_left_out_hides_nothing(order: int, at_once: bool) -> None:
+    """Of several outcomes, an error counts; and all that was returned is run."""
+    run: list[int] = []
+
+    async def save() -> None:
+        run.append(1)
+
+    def finish(found: list[Any]) -> None:
+        results = Results("handle_job()", asyncio.run)
+        if at_once:
+            asyncio.run(results.finish_async(found[::order]))
+        else:
+            results.finish(found[::order])
+
+    with pytest.raises(ValueError, match="bad"):
+        finish([Skip("done before"), ValueError("bad")])
+    for outcome in (Skip("done before"), Skip, skip()):
+        with pytest.raises(Skip):
+            finish([outcome, None, save()])
+    assert run == [1, 1, 1]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import sys
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 
 from taskmaster.slave.worker import unawaited
 from taskmaster.slave.worker.results import NothingRan
-from taskmaster.slave.worker.unawaited import Unawaited, count_as_users, is_users_code
+from taskmaster.slave.worker.unawaited import Unawaited, count_as_users, is_users_code, never_awaited
 
 
 async def save(job: Any) -> Any:
@@ -22,8 +23,9 @@ async def save(job: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> Any:
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Python's own warnings are not what is looked at."""
+    monkeypatch.setattr(unawaited, "_unclaimed", set())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -94,6 +96,66 @@ def test_python_s_own_hook_is_back_afterwards() -> None:
     with contextlib.suppress(KeyError), Unawaited():
         raise KeyError
     assert warnings._warn_unawaited_coroutine is before  # type: ignore[attr-defined]
+
+
+def test_it_fails_the_job_where_warnings_are_errors() -> None:
+    """Python ignores what is raised while it throws something away."""
+    warnings.simplefilter("error")
+    with Unawaited() as noticed:
+        with warnings.catch_warnings():
+            sys.unraisablehook, before = lambda _: None, sys.unraisablehook
+            save(1)
+            sys.unraisablehook = before
+        with pytest.raises(NothingRan):
+            noticed.check()
+
+
+WHY = "save() was called and not awaited, so that nothing of it was run: await it, or return what it gives."
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_another_thread_throws_away_is_said_at_the_end(at_once: bool) -> None:
+    """It belongs to no job."""
+    with Unawaited((lambda _: None) if at_once else None) as noticed:
+        thread = threading.Thread(target=lambda: save(1) and None)
+        thread.start()
+        thread.join()
+        noticed.check()
+    assert never_awaited([]) == [WHY]
+
+
+def test_what_a_task_of_a_job_throws_away_is_said_at_the_end() -> None:
+    """However many there are."""
+
+    async def throw() -> None:
+        save(1)
+
+    async def job() -> None:
+        await asyncio.create_task(throw())
+        noticed.check()
+
+    with Unawaited() as noticed:
+        asyncio.run(job())
+    assert never_awaited([]) == [WHY]
+
+
+def test_what_a_failed_job_throws_away_is_forgotten() -> None:
+    """It is run again."""
+    with Unawaited() as noticed:
+        save(1)
+        noticed.forget()
+        noticed.check()
+    assert never_awaited([]) == []
+
+
+def test_what_is_kept_was_not_awaited_either() -> None:
+    """One that was begun, or has ended, is another thing."""
+    kept, begun, done = save(1), save(2), save(3)
+    with contextlib.suppress(StopIteration):
+        done.send(None)
+    begun.close()
+    assert never_awaited([kept, begun, done, asyncio.sleep(0)]) == [WHY]
+    kept.close()
 
 
 @pytest.mark.parametrize("layout", ["jobs.py", "shop/jobs.py"])
