@@ -18,7 +18,7 @@ from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.summary import Summary
 from taskmaster.redaction import HIDDEN, is_url, without_password, without_path
-from taskmaster.runtime.invocation import is_command, is_interactive
+from taskmaster.runtime.invocation import is_command, is_interactive, words_given
 from taskmaster.transport.server import Server
 from taskmaster.units import show_count, show_moment, show_settled
 from taskmaster.view.console import Console
@@ -168,7 +168,7 @@ def command_again(*more: str, without: str = "") -> str:
         without: An option to leave out.
     """
     once = ("--reset", "--adopt", without, *more)
-    rest = [without_password(word) for word in _without_secrets(sys.argv[1:]) if word not in once]
+    rest = [without_password(word) for word in _without_secrets(words_given()) if word not in once]
     note = f"  # a password was left out: put it in for {HIDDEN}" if any(HIDDEN in word for word in rest) else ""
     if is_command():
         return shlex.join([Path(sys.argv[0]).name, *rest, *more]) + note

@@ -28,6 +28,7 @@ from taskmaster.redaction import without_passwords_in
 from taskmaster.runner.function_names import described, name_of_function
 from taskmaster.runner.state_copy import StateBusyNow, copied_state
 from taskmaster.runner.surroundings import surroundings
+from taskmaster.runtime.invocation import STDIN, text_of_stdin, words_given
 from taskmaster.units import show_count
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.code_version import code_of_file, file_of
@@ -123,7 +124,7 @@ def of_script(callback: Callable[[Any], Any], jobs: Any, source: Any) -> KnownRu
     """
     here = Path(os.path.realpath(Path.cwd()))
     script, text = _script()
-    words = [*text, *_telling_words(sys.argv[1:])]
+    words = [*text, *_telling_words(words_given())]
     called, read = name_of_function(callback), described(jobs, source)
     given = _absolute(script) if Path(script).is_file() else ""
     real = os.path.realpath(given) if given else ""
@@ -321,8 +322,11 @@ def _script() -> tuple[str, list[str]]:
     if name == "-c":
         text = sys.orig_argv[sys.orig_argv.index("-c") + 1 :][:1] if "-c" in sys.orig_argv else []
         return "command", text
-    if name in ("", "-"):
-        return "interactive" if hasattr(sys, "ps1") else "stdin", []
+    if name in STDIN:
+        if hasattr(sys, "ps1"):
+            return "interactive", []
+        known = text_of_stdin()
+        return "stdin", [known] if known else []
     return name, []
 
 

@@ -20,6 +20,7 @@ from taskmaster.master.reading.source import Source
 from taskmaster.records import record
 from taskmaster.runner.identities import KnownRun, find_state, of_script, of_target, under_test
 from taskmaster.runtime import green_threads
+from taskmaster.runtime.invocation import is_piped
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.arguments import converted, texts_of
 from taskmaster.user_code.arity import TOGETHER, check_callbacks, takes_lists
@@ -39,6 +40,10 @@ logger = logging.getLogger(__name__)
 
 NAMELESS = (
     "This callback has no name to call the state after, so that the run cannot be resumed; "
+    'state="NAME.tmstate" makes it resumable.'
+)
+PIPED = (
+    "This script comes from a pipe and has no name to call the state after, so that the run cannot be resumed; "
     'state="NAME.tmstate" makes it resumable.'
 )
 IN_TEST = (
@@ -193,6 +198,8 @@ def load_script(
     stateless = ""
     if getattr(callback, "__name__", "<lambda>") == "<lambda>":
         stateless = NAMELESS
+    elif is_piped():
+        stateless = PIPED
     elif under_test():
         stateless = IN_TEST
     return LoadedRun(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 import pytest
+from support.cases import mostly_slow
 from support.commands import free_port, wait_for
 from support.playground import PREAMBLE, Playground
 
@@ -254,3 +256,36 @@ def test_a_callback_beside_the_script_is_found_from_another_directory(playground
 
     assert script.process.returncode == 0, script.output
     assert len(playground.ledger.ended()) == 20
+
+
+SAME = """
+import sys
+from taskmaster import Taskmaster
+WHICH = {which!r} or sys.argv.pop(1)
+def handle(job): print("done", WHICH, job)
+def get_jobs(last=-1): yield from range(last + 1, 3)
+if __name__ == "__main__":
+    Taskmaster(handle, get_jobs, processes=1, progress="none").start()
+"""
+WAYS = {
+    "standard input": "{python} - < {which}.py",
+    "a pipe": "cat {which}.py | {python} -",
+    "a file of the shell's": "{python} <(cat {which}.py)",
+    "a word that it takes": "{python} taking.py {which}",
+}
+
+
+@pytest.mark.parametrize("way", mostly_slow(WAYS, "standard input", "a word that it takes"))
+def test_one_script_is_not_taken_for_another(playground: Playground, way: str) -> None:
+    """Whose run is over; all but what comes from a pipe is known again."""
+    for which in ("", "one", "two"):
+        playground.write(f"{which or 'taking'}.py", SAME.format(which=which))
+
+    def run(which: str) -> str:
+        return playground.run("/bin/bash", "-c", WAYS[way].format(python=sys.executable, which=which)).output
+
+    said = {which: run(which) for which in ("one", "two")}
+    again = run("one")
+
+    assert all(f"done {which} {job}" in said[which] for which in said for job in range(3)), said
+    assert ("done one" in again) == (way in ("a pipe", "a file of the shell's")), again
