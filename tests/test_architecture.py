@@ -655,7 +655,7 @@ COVERED_BY = {
     "tests/simulation/test_pace.py": "master/throttle/pace_controller master/throttle/probe_level",
     "tests/postgres/test_probe.py": "cli/probing postgres/probe",
     "tests/process/test_pace.py": "runner/throttling",
-    "tests/process/test_surroundings.py": ("runtime/context runtime/invocation runtime/malloc runtime/titles"),
+    "tests/process/test_surroundings.py": ("runtime/context runtime/malloc runtime/titles"),
     "tests/process/test_failed_again.py": "runner/state_copy",
     "tests/process/test_stopping.py": "master/ending master/run master/run_status master/summary",
     "tests/unit/master/test_service.py": "model master/pickling master/remarks",
