@@ -1,13 +1,14 @@
 """The master: it owns a run, reads its source, hands its jobs out and writes down how far it is.
 
 ``run`` wires the parts together and watches over them; ``ending`` ends a session before all is
-done; ``service`` is what slaves may call, ``dispatch`` the way out to them, ``reports`` the way
-back. ``checkpointer`` writes the state; ``run_record`` and ``job_records`` are what it keeps.
-``run_status`` says how the run stands, ``run_details`` what else there is to say of that;
-``completion`` says how much is settled, ``standing`` what is waited for, ``summary`` what a session
-comes to, ``remarks`` what that means. ``skew`` compares the slaves, ``run_identity`` says what a
-state belongs to, ``job_identity`` tells jobs apart, ``key_equality`` tells which keys are one to a
-database, ``pickling`` makes bytes of jobs.
+done, ``farewell`` waits for the slaves when all is; ``service`` is what slaves may call,
+``dispatch`` the way out to them, ``reports`` the way back. ``checkpointer`` writes the state;
+``run_record`` and ``job_records`` are what it keeps. ``run_status`` says how the run stands,
+``run_details`` what else there is to say of that; ``completion`` says how much is settled,
+``standing`` what is waited for, ``summary`` what a session comes to, ``remarks`` what that means.
+``skew`` compares the slaves, ``run_identity`` says what a state belongs to, ``job_identity`` tells
+jobs apart, ``key_equality`` tells which keys are one to a database, ``pickling`` makes bytes of
+jobs.
 
 ``steer_service`` lets a run be steered and looked at, ``failed_choice`` knows which failed jobs an
 operator means; ``condition`` and ``why`` say why it is no faster, ``work_time`` for how long it was

@@ -10,41 +10,13 @@ from taskmaster.errors import BudgetSpent, Interrupted, Stopped, TaskmasterError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader import Reader
-from taskmaster.master.summary import OwnSlave, SlaveServer, View
-from taskmaster.model import Answer, AnswerState
+from taskmaster.master.summary import View
 from taskmaster.runtime.signals import Signals
 from taskmaster.units import show_count, show_seconds
 
-__all__ = ["Ending", "say_goodbye"]
+__all__ = ["Ending"]
 
 SUCCESSOR_SECONDS = 1.0  # longest wait of --limit for the job after the last one, whose key the watermark needs
-SLAVES_FAREWELL_SECONDS = 3.0  # longest time that a finished run waits until every slave has been told
-
-
-def say_goodbye(
-    server: SlaveServer,
-    broker: Broker,
-    lock: threading.Lock,
-    own_slave: OwnSlave | None,
-    signals: Signals,
-    *,
-    over: bool,
-) -> None:
-    """Let every slave hear that the run is over: those that wait to ask again are told at once.
-    Where it is not over, only those are told that were started together with the run.
-    """
-    if not over:
-        if own_slave is not None:
-            own_slave.dismiss(lambda: signals.repeated)
-        return
-    server.tell_all(Answer(AnswerState.OVER).to_wire())
-    deadline = time.monotonic() + SLAVES_FAREWELL_SECONDS
-    while time.monotonic() < deadline:
-        with lock:
-            broker.tick(time.monotonic())
-            if not len(broker.slaves):
-                return
-        time.sleep(0.005)
 
 
 class Ending:

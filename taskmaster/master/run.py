@@ -20,9 +20,10 @@ from taskmaster.master.broker.limits import Limits
 from taskmaster.master.checkpointer import Checkpointer, within
 from taskmaster.master.completion import Completion
 from taskmaster.master.dispatch import Dispatch
-from taskmaster.master.ending import Ending, say_goodbye
+from taskmaster.master.ending import Ending
 from taskmaster.master.event_feed import DEFAULT_STALL_SECONDS, EventFeed
 from taskmaster.master.failed_choice import FailedChoice
+from taskmaster.master.farewell import Farewell
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
@@ -256,9 +257,8 @@ class Run:
         try:
             ending = self._watch(view, signals, own_slave)
             self._write_end(ending, view, signals)
-            if ending is None:
-                self._service.end()
-            say_goodbye(server, self._broker, self._lock, own_slave, signals, over=ending is None)
+            farewell = Farewell(self._service, self._broker, self._lock, own_slave, signals)
+            farewell.say(server, view, self._grace, over=ending is None)
             self.events.wait_for_followers()
         except BaseException as exc:
             # Whatever ended it: what slaves have reported is written down, if that can be done now.

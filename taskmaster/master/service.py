@@ -88,6 +88,8 @@ class Service:
         over: the run is over, and every slave is told so.
         met: a slave has been let in, so that it is told when the run is over.
         bad_ends: what workers of slaves that have left could not do at their end, a sentence each.
+        unheard: names of the slaves that were there when the run was over and have not said goodbye
+            since, by the id.
         refused: What the last slave that was not let in was told, with its name.
         refusals: How many were not let in.
     """
@@ -112,6 +114,7 @@ class Service:
         self.met = False
         self.bad_ends: list[str] = []
         self._bad_ends_noted = 0
+        self.unheard: dict[str, str] = {}
         self._broker = broker
         self._lock = lock
         self._dispatch = dispatch
@@ -234,21 +237,25 @@ class Service:
         said = clean_short(bad_end, LONGEST_BAD_END).rstrip(".")
         with self._lock:
             slave = self._broker.slaves.get(session) if isinstance(session, str) else None
-            if slave is None:
+            # One whose workers took long to end counts as lost meanwhile.
+            name = self._reports.figures.take_goodbye(session) if slave is None else slave.name
+            if not name:
                 return
             if said:  # before it is gone, for which the end of a run waits
-                self.bad_ends.append(f"{slave.name}: {said}")
+                self.bad_ends.append(f"{name}: {said}")
                 del self.bad_ends[:-MAX_BAD_ENDS]
-            self._broker.leave(slave)
-            self._reports.figures.leave(slave, SlaveState.SAID_GOODBYE)
-        logger.info("the slave %s has left", slave.name)
+            if slave is not None:
+                self._broker.leave(slave)
+                self._reports.figures.leave(slave, SlaveState.SAID_GOODBYE)
+            self.unheard.pop(session, None)
+        logger.info("the slave %s has left", name)
         if said:
-            logger.warning("workers of the slave %s could not end as they should: %s", slave.name, said)
+            logger.warning("workers of the slave %s could not end as they should: %s", name, said)
             # The next checkpoint has it, for this session may be killed. Of many, the state
             # keeps the first ones.
             if self._steers is not None and self._bad_ends_noted < MAX_BAD_ENDS:
                 self._bad_ends_noted += 1
-                self._steers.note(SessionCommand.ENDED_BADLY, f"{slave.name}: {said}", "exit code 1")
+                self._steers.note(SessionCommand.ENDED_BADLY, f"{name}: {said}", "exit code 1")
 
     def status(self) -> dict[str, Any]:
         """Return the run at this moment, as plain values."""
@@ -290,6 +297,8 @@ class Service:
 
     def end(self) -> None:
         """Tell every slave from now on that the run is over."""
+        with self._lock:
+            self.unheard = {slave.id: slave.name for slave in self._broker.slaves}
         self.over = True
 
     def steer(self, request: Any, peer: str = "") -> dict[str, Any]:

@@ -35,6 +35,7 @@ SLAVE_SAMPLE_SECONDS = 10.0  # between two samples of how much each slave has do
 class _Figures:
     """What is known of one slave."""
 
+    ident: str
     name: str
     workers: int
     release: str
@@ -114,7 +115,7 @@ class SlaveFigures:
         if found is None:
             release, python = clean_short(info.get("version"), 50), clean_short(info.get("python"), 50)
             now = self._clock()
-            found = _Figures(slave.name, slave.workers, release, python, self._wall(), now)
+            found = _Figures(slave.id, slave.name, slave.workers, release, python, self._wall(), now)
             found.samples.append((now, 0))
             self._known[slave.id] = found
             self._news.append((slave.name, ""))
@@ -165,6 +166,17 @@ class SlaveFigures:
         if len(self._gone) > MOST_GONE:
             self._gone.popleft()
             self.gone_before += 1
+
+    def take_goodbye(self, ident: Any) -> str:
+        """Note that a slave which was lost has said goodbye after all; return its name, "" if none
+        of those that are listed has that id.
+        """
+        lost = (gone for gone in reversed(self._gone) if gone.gone == SlaveState.LOST)
+        found = next((gone for gone in lost if gone.ident == ident), None)
+        if found is None:
+            return ""
+        found.gone = SlaveState.SAID_GOODBYE
+        return found.name
 
     def take_news(self) -> list[tuple[str, str]]:
         """Return the names of the slaves that have come and gone since the last call, and "" or how

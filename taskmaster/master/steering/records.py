@@ -68,6 +68,8 @@ class SessionCommand(StrEnum):
     """It has found that the run leaves jobs out."""
     ENDED_BADLY = "ended-badly"
     """Something that its callbacks wrote may be lost, although their jobs are settled."""
+    UNHEARD = "unheard"
+    """Slaves have not said how their workers ended when the run was over."""
     KILLED = "killed"
     """The state has no word of how it ended: the session after it writes this."""
 

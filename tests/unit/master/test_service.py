@@ -48,6 +48,34 @@ def test_a_bad_end_is_remembered_with_its_slave() -> None:
     assert len(found) == 303
 
 
+def test_a_bad_end_of_a_slave_that_counts_as_lost_is_remembered() -> None:
+    """Its workers took longer to end than a slave may be silent."""
+    broker = Broker("i", Limits())
+    master = Master(broker, clock=lambda: 0.0)
+    master.service.hello(SLAVE)
+    broker.slaves.drop("s")
+    master.reports.figures.tick()
+    for _ in range(2):
+        master.service.bye("s", "the disk was full.")
+    master.service.bye([], "the disk was full.")
+
+    assert master.service.bad_ends == ["s: the disk was full"]
+
+
+def test_slaves_that_have_not_said_goodbye_are_known_by_name() -> None:
+    """Of those that were there when the run was over."""
+    service, _ = service_of([])
+    for name in ("a", "b", "c"):
+        service.hello({**SLAVE, "session": name, "name": f"{name}:1"})
+    service.bye("a")
+    assert service.unheard == {}
+    service.end()
+    service.bye("s")
+    service.bye("b", "the disk was full")
+
+    assert service.unheard == {"c": "c:1"}
+
+
 def test_abort_is_heard_although_another_job_could_not_be_unpickled() -> None:
     """The failure of the call is that of its first job, not the first of the batch."""
     service, broker = service_of(["bad", "a", "b"])
