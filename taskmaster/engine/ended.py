@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskmaster.model import RUN_IS_OVER
+from taskmaster.model import NOT_HEARD, RUN_IS_OVER
 from taskmaster.records import record
 
 __all__ = ["NO_MASTER", "Ended"]
@@ -41,6 +41,11 @@ class Ended:
         return self.code in (0, 1) and any(RUN_IS_OVER in line for line in last)
 
     @property
+    def unfinished(self) -> bool:
+        """Whether its workers could not do at their end what was left to be done."""
+        return self.code == 1 and (self.heard_end or NOT_HEARD in self.said)
+
+    @property
     def by_will(self) -> bool:
         """Whether it has ended because it was to."""
         return self.code in BY_WILL
@@ -48,4 +53,4 @@ class Ended:
     @property
     def cannot_work(self) -> bool:
         """Whether another one would end so, too, on the same worker."""
-        return self.unusable or (self.code in CANNOT_WORK and not self.heard_end)
+        return self.unusable or (self.code in CANNOT_WORK and not (self.heard_end or self.unfinished))

@@ -64,7 +64,7 @@ class Fleet:
         slaves: How many there should be; None: one for each worker of the engine.
         over: A slave has ended well, so that no more are needed.
         heard_end: One has heard that the run is over.
-        unfinished: One that has heard it could not do what was left to be done.
+        unfinished: Workers of one could not do at their end what was left to be done.
         failure: Why the fleet gives up; "" if it does not.
         exit_code: The exit code of a command whose fleet has given up.
         last_problem: What a slave, or the engine, has said last of what went wrong.
@@ -129,8 +129,8 @@ class Fleet:
         if how.by_will:
             return
         self.last_problem = what_it_said(how) or f"a slave ended with {how.code}"
+        self.unfinished = self.unfinished or how.unfinished
         if how.heard_end:
-            self.unfinished = True
             return
         lived = now - began if how.code is None else how.lived
         if lived >= WORKED_SECONDS and how.code != NO_MASTER:

@@ -81,9 +81,7 @@ class Upkeep:
 
     @property
     def unfinished(self) -> bool:
-        """Whether workers of a slave could not do at the end of the run what was left to be
-        done.
-        """
+        """Whether workers of a slave could not do at their end what was left to be done."""
         return self._fleet.unfinished
 
     def show(self) -> str:

@@ -7,16 +7,23 @@ and whenever it is started again, until somebody says that nothing is lost.
 from __future__ import annotations
 
 import shlex
+import signal
+import threading
+from collections.abc import Callable
 
-from taskmaster.errors import StateError
+from taskmaster.master.farewell import names_of
 from taskmaster.master.run import Run
 from taskmaster.master.steering.records import SessionCommand, TrailRow
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
+from taskmaster.master.summary import OwnSlave
 from taskmaster.units import show_count, show_moment
 from taskmaster.view.console import Console
 
 __all__ = ["BadEnds"]
+
+WRITING_SECONDS = 5.0  # longest wait for the state, whose disk may hang
+SIGNALLED = 128  # exit codes above it are those of a slave that a signal has ended
 
 
 class BadEnds:
@@ -29,6 +36,7 @@ class BadEnds:
 
     Attributes:
         why: Why the exit code is 1, as a part of a sentence; "" if no end was bad.
+        remark: What is not known of the slaves' ends, as sentences; "" if all is known.
     """
 
     def __init__(self, run: Run, store: Store, console: Console) -> None:
@@ -36,23 +44,52 @@ class BadEnds:
         self._service = run.service
         self._store = store
         self._console = console
+        self._noted = False  # in the trail, as slaves have told it
         self.why = ""
+        self.remark = ""
 
     @property
     def known(self) -> TrailRow | None:
         """What the trail has of a bad end; None if nothing is lost."""
         return self._steers.steering.trail.bad_end
 
-    def sentence(self, *, well: bool) -> str:
+    def see_to(self, slave: OwnSlave | None, hurry: Callable[[], bool]) -> str:
+        """See to the end of the slave that belongs to the run; return what its workers could not do
+        then, as a part of a sentence, "" if they ended well.
+
+        Args:
+            slave: None if there is none.
+            hurry: Whether nothing may be waited for any more.
+        """
+        if slave is None:
+            return ""
+        if not self._service.met:
+            slave.stop(lambda: True)  # it is still starting, and would wait for this master
+            return ""
+        code = slave.stop(hurry)
+        if code is None:
+            return "their slave did not end, and was killed"
+        if code < 0:
+            return f"their slave was killed by {signal.Signals(-code).name}"
+        # One that a signal has ended has told this master of a bad end, or ends with 1.
+        if code == 0 or code > SIGNALLED:
+            return ""
+        self._noted = any(said.startswith(slave.name) for said in self._service.bad_ends) and self.known is not None
+        return "see above"
+
+    def sentence(self, own: str) -> str:
         """Return what workers could not do at their end, as a part of a sentence; "" if nothing is
         known of it.
 
         Args:
-            well: Those of this command have ended well.
+            own: What those of this command could not do.
         """
+        if own:
+            return f"workers could not end as they should: {own}."
         others = self._service.bad_ends if self.known else []  # else somebody has said that all is there
-        if not well or not others:
-            return "" if well else "workers could not end as they should: see above."
+        if not others:
+            return ""
+        self._noted = True
         more = f", and those of {show_count(len(others) - 1, 'other slave')}" if len(others) > 1 else ""
         return f"workers could not end as they should: {others[-1]}{more}."
 
@@ -67,14 +104,49 @@ class BadEnds:
         if isinstance(self._store, MemoryStore):
             self._console.say(f"{lost} The same call runs all again.")
             return
-        self._steers.note(SessionCommand.ENDED_BADLY, why, "exit code 1")
+        if not self._noted:
+            self._steers.note(SessionCommand.ENDED_BADLY, why, "exit code 1")
         self._console.say(f"{lost} {self._cure()}")
-        try:
-            self._store.write(self._store.load().unchanged(self._steers.steering.news()))
-        except StateError as exc:
+        if problem := self._write():
             self._console.say(
-                f"This could not be written into the state, so that the next start will not know of it: {exc}"
+                f"This could not be written into the state, so that the next start will not know of it: {problem}"
             )
+
+    def tell_unheard(self) -> None:
+        """Say of which slaves it is not known how their workers ended."""
+        names = list(self._service.unheard.values())
+        if not names:
+            return
+        said = f"{show_count(len(names), 'slave')} have not said that their workers ended well"
+        if len(names) == 1:
+            said = "1 slave has not said that its workers ended well"
+        said = f"{said}: {names_of(names)}"
+        self.remark = (
+            f"{said}. Something that jobs wrote there may be lost: look at what was printed there last, and at the "
+            "exit code, which is 1 then."
+        )
+        self._console.say(self.remark)
+        self._steers.note(SessionCommand.UNHEARD, said)
+        self._write()  # no harm is done if it cannot be: it has been said
+
+    def _write(self) -> str:
+        """Write the trail into the state; return why that cannot be done, "" if it is."""
+        problems = [f"it could not be written within {WRITING_SECONDS:g} s."]
+
+        def write() -> None:
+            news = self._steers.steering.news()
+            try:
+                self._store.write(self._store.load().unchanged(news))
+            except Exception as exc:
+                problems[:] = [str(exc)]
+            else:
+                self._steers.written(news)
+                problems.clear()
+
+        writer = threading.Thread(target=write, name="taskmaster-last-words", daemon=True)
+        writer.start()
+        writer.join(WRITING_SECONDS)
+        return "".join(problems)
 
     def remind(self, code: int) -> int:
         """Say what an earlier session may have lost; return the exit code of this one.

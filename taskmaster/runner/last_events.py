@@ -32,12 +32,14 @@ class LastEvents:
         else:
             self._pass_on(event)
 
-    def release(self, exit_code: int | None = None, why: str = "") -> None:
+    def release(self, exit_code: int | None = None, why: str = "", remark: str = "") -> None:
         """Pass on what was held back.
 
         Args:
             exit_code: The command's; None: it is not known better than the events know it.
-            why: Why it is another one than the run's, as a part of a sentence.
+            why: Why it is another one than the run's, as a part of a sentence; of a session that
+                has stopped, what else is to be known of its end.
+            remark: What is not known of the end, as sentences.
         """
         held, self._held = self._held, []
         for event in held:
@@ -47,6 +49,10 @@ class LastEvents:
                 told["exit_code"] = exit_code
                 if why:
                     told |= {"text": f"{event['text']} But the exit code is {exit_code}: {why}.", "reason": why}
+            elif event["event"] == EventName.STOPPED and why:
+                told["text"] = f"{event['text']} But {why}."
+            if remark:
+                told["text"] = f"{told['text']} {remark}"
             self._pass_on(told)
 
     def _pass_on(self, event: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from taskmaster.guards import hooks_of
 from taskmaster.guards.pace import Pace, pace_of
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
+from taskmaster.master.skew import Skew
 from taskmaster.records import record
 from taskmaster.runner.identities import KnownRun, find_state, of_script, of_target, under_test
 from taskmaster.runtime import green_threads
@@ -95,6 +96,15 @@ class LoadedRun:
         if state:
             return Path(state)
         return None if self.stateless else find_state(self.known)
+
+    def skew(self, *, strict: bool) -> Skew:
+        """Return what compares the run's slaves with what is run.
+
+        Args:
+            strict: Whether slaves with another callback are refused.
+        """
+        file = self.callback_file
+        return Skew(strict=strict, code=self.code, callback=self.callback, target=self.told_slaves, file=file)
 
 
 def load_target(

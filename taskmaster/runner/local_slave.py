@@ -191,7 +191,7 @@ class LocalSlave:
         while (code := self._poll(0.05)) is None and time.monotonic() < deadline and not hurry():
             pass
         self._close_stdin()
-        if code is None and self._poll(LEAST_END_SECONDS) is None:
+        if code is None and (code := self._poll(LEAST_END_SECONDS)) is None:
             self._process.kill()
             self._process.wait()
         self._join_relays()

@@ -108,6 +108,9 @@ def facts_of_state(record: RunRecord, target: str, kinds: FailureKinds, failed: 
     }
 
 
+_BADLY = "Workers could not end as they should: the log says what may be lost."
+
+
 def verdict(
     status: Mapping[str, Any], exit_code: int | None, error: BaseException | None, last: str, left_out: str = ""
 ) -> dict[str, Any]:
@@ -131,8 +134,7 @@ def verdict(
     failed = status.get("failed", 0)
     word = f"finished, {show_count(failed, 'failed job', form=',')}" if failed else "finished"
     if exit_code not in (0, 3):
-        ended_badly = "Workers could not end as they should: the log says what may be lost."
-        return _verdict(word, "bad", exit_code, left_out or ended_badly)
+        return _verdict(word, "bad", exit_code, left_out or _BADLY)
     return {**_verdict(word, "held" if failed else "good", exit_code, last), "finished": True}
 
 
@@ -147,7 +149,8 @@ def verdict_of_state(record: RunRecord) -> dict[str, Any]:
     if last is not None and last.command == SessionCommand.STOPPED:
         number = last.after.removeprefix("exit code ")
         code = int(number) if number.isdecimal() else None
-        return _stopped(code, last.reason or "It stopped where it can go on.")
+        why = last.reason or "It stopped where it can go on."
+        return _stopped(code, why if bad_end(record.trail) is None else f"{_sentence(why)} {_BADLY}")
     seen = f" soon after {show_moment(record.last_seen)}" if record.last_seen else ""
     return _verdict(
         "not finished",

@@ -18,7 +18,6 @@ from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped
 from taskmaster.master.event_feed import DEFAULT_STALL_SECONDS
 from taskmaster.master.run import Run
 from taskmaster.master.run_record import RunRecord
-from taskmaster.master.skew import Skew
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite.store import SqliteStore
@@ -158,7 +157,11 @@ class RunSession:
             return replace(summary, exit_code=parts.bad_ends.remind(summary.exit_code), settled=0)
         if self._announce:
             parts.says.serving(parts.server, self._slave_command(parts.server))
-        summary = self._work(parts)
+        came_to = self._worked(parts)
+        if isinstance(came_to, BaseException):
+            self._end_early(parts, came_to)
+            raise came_to
+        summary = came_to
         note_run(Path(store.location), self._loaded.given, finished=summary.exit_code != Stopped.exit_code)
         return self._end(parts, summary)
 
@@ -188,7 +191,7 @@ class RunSession:
         stack.callback(told.close, lambda: signals.repeated)
         events = LastEvents(console.tell, told.tell)
         run.events.listeners.append(events.tell)
-        stack.callback(lambda: events.release(self._exit_code, bad_ends.why))
+        stack.callback(lambda: events.release(self._exit_code, bad_ends.why, bad_ends.remark))
         stack.push(lambda _kind, exc, _tb: run.gave_up(exc))
         stack.enter_context(exit_guarded())
         note_run(Path(store.location), loaded.given, finished=False)
@@ -219,7 +222,7 @@ class RunSession:
             grace=options.grace,
             total=None if options.failed or self._sample is not None else options.total,
             throttle=throttle,
-            skew=self._skew(),
+            skew=loaded.skew(strict=options.strict_code),
             by_turns=self._in_process,
             settings=SettingsOfRun(options, announced=self._announce, named=loaded.pace),
             resume=command_again(),
@@ -285,16 +288,6 @@ class RunSession:
         elif record.failures:
             says.start_of_failed(record)
 
-    def _skew(self) -> Skew:
-        loaded = self._loaded
-        return Skew(
-            strict=self._options.strict_code,
-            code=loaded.code,
-            callback=loaded.callback,
-            target=loaded.told_slaves,
-            file=loaded.callback_file,
-        )
-
     def _read(self, parts: _Parts) -> bool:
         """Begin to read, or to run failed jobs again; False if there is nothing to do."""
         run, record, failed = parts.run, parts.record, self._options.failed
@@ -323,6 +316,15 @@ class RunSession:
                 f"{self._source.name} takes no `last`: it is read again up to that key, which is skipped."
             )
         return True
+
+    def _worked(self, parts: _Parts) -> Summary | BaseException:
+        """Work until the run ends; return the error that ends it early. It is no longer at work
+        when workers end: what they raise then has nothing to do with it.
+        """
+        try:
+            return self._work(parts)
+        except BaseException as exc:
+            return exc
 
     def _work(self, parts: _Parts) -> Summary:
         """Work until the run ends; where it ends early, tell the command that goes on."""
@@ -359,8 +361,9 @@ class RunSession:
         """Say how the run ended."""
         ended = time.monotonic()
         stopped = summary.exit_code == Stopped.exit_code
-        well = parts.slave is None or self._ended_well(parts, parts.slave)
-        if why := parts.console.problem or parts.bad_ends.sentence(well=well):
+        own = parts.bad_ends.see_to(parts.slave, lambda: parts.signals.repeated)
+        parts.bad_ends.tell_unheard()
+        if why := parts.console.problem or parts.bad_ends.sentence(own):
             failed = f", {summary.failed} of them failed" if summary.failed else ""
             parts.console.say(f"{show_settled(summary.settled)}{failed}, but {why}")
             if self._sample is None and not stopped:
@@ -383,13 +386,15 @@ class RunSession:
             parts.console.say(line)
         return replace(summary, state="")
 
-    @staticmethod
-    def _ended_well(parts: _Parts, slave: LocalSlave | InProcessSlave | EngineSlaves) -> bool:
-        """See to the slave's end; return whether its workers could do all that was left."""
-        if not parts.run.service.met:
-            slave.stop(lambda: True)  # it is still starting, and would wait for this master
-            return True
-        return slave.stop(lambda: parts.signals.repeated) == 0
+    def _end_early(self, parts: _Parts, error: BaseException) -> None:
+        """See to the slave's end where the run has not come to its own, and say how it went."""
+        own = parts.bad_ends.see_to(parts.slave, lambda: parts.signals.repeated)
+        # A slave that had ended before the run has told this master what its workers could not do.
+        why = parts.bad_ends.sentence("" if isinstance(error, LocalSlaveEnded) else own)
+        if why:
+            parts.console.say(f"{show_settled(parts.run.summary().settled)}, but {why}")
+        if why and self._sample is None:
+            parts.bad_ends.keep(why.removesuffix(".").removesuffix(": see above"))
 
     def _slave_command(self, server: Server | InProcessServer) -> str:
         return slave_command(self._options, self._loaded.slave_target, server.where)

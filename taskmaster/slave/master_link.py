@@ -193,15 +193,20 @@ class MasterLink:
         """
         return self._post("exchange", self._session, [report.to_wire() for report in reports], tuple(want))
 
-    def bye(self, bad_end: str = "") -> None:
+    def bye(self, bad_end: str = "") -> bool:
         """Tell the master, if it is there, that this slave ends.
 
         Args:
             bad_end: What its workers could not do at their end; "" if they ended well.
+
+        Returns:
+            Whether the master has heard it.
         """
         if self._connection is not None and self._greeted:
             with contextlib.suppress(TaskmasterError):
                 self._connection.call("bye", self._session, *([bad_end] if bad_end else []), timeout=BYE_SECONDS)
+                return True
+        return False
 
     def close(self) -> None:
         """Close the connection."""

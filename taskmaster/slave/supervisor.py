@@ -19,7 +19,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from taskmaster.errors import ConnectError
-from taskmaster.model import RUN_IS_OVER, Answer, AnswerState
+from taskmaster.model import NOT_HEARD, RUN_IS_OVER, Answer, AnswerState
 from taskmaster.runtime.command_log import CommandLog
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
@@ -360,9 +360,10 @@ class Supervisor:
             return None
         self._deliver(now)
         self._wind_up(self._stop_by - now)
-        self._link.bye(self._pool.workforce.ends.loss)
-        self._say(f"stopped: {_work_done(self._in_flight.done, self._in_flight.failed)} by this slave.")
-        return 128 + self._signals.received
+        heard = self._link.bye(loss := self._pool.workforce.ends.loss) or not loss
+        done = _work_done(self._in_flight.done, self._in_flight.failed)
+        self._say(f"stopped: {done} by this slave.{'' if heard else f' {NOT_HEARD}'}", always=not heard)
+        return 128 + self._signals.received if heard else 1
 
     def _deliver(self, now: float) -> None:
         """Bring the last reports to the master, if it is there."""

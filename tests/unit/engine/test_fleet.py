@@ -6,6 +6,7 @@ import pytest
 
 from taskmaster.engine.ended import Ended
 from taskmaster.engine.fleet import Fleet, FleetStatus
+from taskmaster.model import NOT_HEARD
 
 CANNOT = "backfill.py cannot be imported: it raised ModuleNotFoundError."
 
@@ -83,6 +84,17 @@ def test_the_run_is_over_also_where_no_worker_ends_well():
     assert fleet.unfinished
     assert not fleet.failure
     assert fleet.due(100.0) == []
+
+
+def test_what_a_slave_could_not_tell_its_master_is_known_by_its_exit_code():
+    """It was ended when the master had gone; it could have worked on."""
+    fleet = Fleet("r", 1)
+    fleet.seen(1, 1)
+    fleet.ended(fleet.due(0.0)[0], Ended(1, "w1", f"tm-slave: stopped: 3 jobs done by this slave. {NOT_HEARD}"), 5.0)
+
+    assert fleet.unfinished
+    assert not fleet.heard_end
+    assert not Ended(1, "w1", NOT_HEARD).cannot_work
 
 
 def test_pauses_grow_while_slaves_fail():

@@ -193,6 +193,9 @@ def test_a_state_says_with_what_its_last_session_ended() -> None:
     assert verdict_of_state(stopped)["exit_code"] == 75
     assert verdict_of_state(stopped)["sentence"] == "--limit is reached"
     assert verdict_of_state(noted) == verdict_of_state(stopped)
+    lost = replace(stopped, trail=[*stopped.trail, trail("ended-badly", "it could not", "exit code 1", seq=2)])
+    assert verdict_of_state(lost)["exit_code"] == 75
+    assert verdict_of_state(lost)["sentence"].startswith("--limit is reached. Workers could not end as they should: ")
     assert (verdict_of_state(bad)["tone"], verdict_of_state(bad)["exit_code"]) == ("bad", 1)
     assert "Workers could not end" in verdict_of_state(bad)["sentence"]
     assert (verdict_of_state(short)["exit_code"], verdict_of_state(short)["sentence"]) == (1, "Jobs are missing.")
