@@ -99,7 +99,7 @@ def facts_of_state(record: RunRecord, target: str, kinds: FailureKinds, failed: 
         **_common(status, failed),
         "points": points(list(_rows_of(record))),
         "trail": [row._asdict() for row in record.trail],
-        "trail_left_out": record.trail[0].seq - 1 if record.trail else 0,
+        "trail_left_out": record.trail[-1].seq - len(record.trail) if record.trail else 0,
         "kinds": [kind.describe(LONGEST_EXAMPLE_TRACEBACK) for kind in kinds.top(MOST_KINDS_COUNTED)],
         "kinds_left_out": 0,
         "settings": live,

@@ -19,7 +19,7 @@ from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwrita
 from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
 from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.run_record import Checkpoint, SettledRow
-from taskmaster.master.steering.records import LiveChange, TrailRow
+from taskmaster.master.steering.records import NOTHING_LOST, LiveChange, TrailRow, bad_end
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite import rows
@@ -110,6 +110,27 @@ def test_what_was_steered_is_there_after_a_restart(reopen: Reopen) -> None:
     store = reopen()
     store.write(Checkpoint("4", live=[]))
     assert list(reopen().load().live) == []
+
+
+def test_a_bad_end_is_known_however_long_the_trail_has_become(reopen: Reopen) -> None:
+    """Also where its own row is older than all that are kept; so is what says that it was fine."""
+    store = reopen()
+    store.load()
+    bad, left_out = ROW._replace(command="ended-badly"), ROW._replace(seq=2, command="left-out", reason="it does")
+    many = [ROW._replace(seq=seq) for seq in range(3, 11_000)]
+    store.write(Checkpoint("1", trail=[bad, left_out]))
+    store.write(Checkpoint("2", trail=many))
+    record = reopen().load()
+
+    assert bad_end(record.trail) == bad
+    assert record.left_out == "it does"
+    assert record.trail[-1].seq == 10_999
+
+    store = reopen()
+    store.load()
+    store.write(Checkpoint("3", trail=[ROW._replace(seq=11_000, command="note", after=NOTHING_LOST)]))
+    store.write(Checkpoint("4", trail=[row._replace(seq=row.seq + 11_000) for row in many]))
+    assert bad_end(reopen().load().trail) is None
 
 
 def test_a_new_run_has_nothing_of_the_former_one_in_force(reopen: Reopen) -> None:

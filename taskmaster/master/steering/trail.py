@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from taskmaster.master.steering.records import SessionCommand, TrailRow, bad_end
+from taskmaster.master.steering.records import NOTHING_LOST, SessionCommand, TrailRow, bad_end
 from taskmaster.master.steering.request import SteerRequest
 from taskmaster.units import show_moment
 
@@ -57,6 +57,7 @@ class Trail:
 
     def __init__(self, known: Sequence[TrailRow] = ()) -> None:
         self._rows: deque[TrailRow] = deque(known, MOST_TRAIL_ROWS_IN_MEMORY)
+        self._bad_end = bad_end(known)  # which outlasts its row
         self._next = known[-1].seq + 1 if known else 1
         self._unwritten: list[TrailRow] = []
         self.saved = self._next - 1
@@ -69,7 +70,7 @@ class Trail:
     @property
     def bad_end(self) -> TrailRow | None:
         """What says that a session may have lost something; None if nothing does."""
-        return bad_end(list(self._rows))
+        return self._bad_end
 
     def add(self, at: float, request: SteerRequest, peer: str, *, before: str, after: str) -> TrailRow:
         """Add the row of a request that has changed something, and return it.
@@ -114,4 +115,6 @@ class Trail:
         self._next += 1
         self._rows.append(row)
         self._unwritten.append(row)
+        if row.command == SessionCommand.ENDED_BADLY or row.after == NOTHING_LOST:
+            self._bad_end = bad_end([row])
         return row

@@ -26,9 +26,15 @@ CREATE TABLE trail (
 """
 TRAIL_STATEMENTS = [statement.strip() for statement in TABLES.split(";") if statement.strip()]
 LIVE = "SELECT run, name, value, by, at, reason, until, seal FROM live WHERE run = ? ORDER BY at, name"
+# What the exit code of a run depends on, however much has been changed in it since.
+LASTING = (
+    "(SELECT MAX(seq) FROM trail WHERE run = ?1 AND (command IN ('ended-badly', 'left-out') OR "
+    "after = 'nothing is lost') GROUP BY command)"
+)
 TRAIL = (
-    "SELECT run, seq, at, command, user, host, peer, via, reason, before, after, seal FROM "
-    "(SELECT * FROM trail WHERE run = ? ORDER BY seq DESC LIMIT 1000) ORDER BY seq"
+    "SELECT run, seq, at, command, user, host, peer, via, reason, before, after, seal FROM trail "  # noqa: S608
+    "WHERE run = ?1 AND (seq IN (SELECT seq FROM trail WHERE run = ?1 ORDER BY seq DESC LIMIT 1000) OR "
+    f"seq IN {LASTING}) ORDER BY seq"
 )
 MOST_TRAIL_ROWS_STORED = 10_000  # of a run's trail; beyond, the oldest go
 
@@ -46,7 +52,8 @@ def write(tally: Tally, run: str, checkpoint: Checkpoint) -> None:
         tally.put("live", [_row(run, change) for change in checkpoint.live])
     if checkpoint.trail:
         tally.put("trail", [_row(run, row) for row in checkpoint.trail])
-        tally.remove("trail", "run = ? AND seq <= ?", run, checkpoint.trail[-1].seq - MOST_TRAIL_ROWS_STORED)
+        oldest = checkpoint.trail[-1].seq - MOST_TRAIL_ROWS_STORED
+        tally.remove("trail", f"run = ?1 AND seq <= ?2 AND seq NOT IN {LASTING}", run, oldest)
 
 
 def changes(found: Sequence[tuple[object, ...]]) -> list[LiveChange]:

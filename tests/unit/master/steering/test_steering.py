@@ -14,6 +14,7 @@ from taskmaster.master.broker.slaves import ConnectedSlave, Quieted
 from taskmaster.master.steering.records import HOLD, NOTHING_LOST, RATE, LiveChange, SessionCommand
 from taskmaster.master.steering.request import Command
 from taskmaster.master.steering.steering import Steering
+from taskmaster.master.steering.trail import MOST_TRAIL_ROWS_IN_MEMORY
 from taskmaster.model import Want
 
 ANNA = {"user": "anna", "host": "bastion", "pid": 7, "via": "tm-ctl"}
@@ -413,6 +414,17 @@ def test_a_note_says_that_a_bad_end_has_lost_nothing() -> None:
     world.steering.note(100.0, SessionCommand.ENDED_BADLY, "once more")
 
     assert world.steering.trail.bad_end is not None
+
+
+def test_a_bad_end_is_known_however_much_has_happened_since() -> None:
+    """The newest rows alone are kept in memory, and a script may change a run each minute."""
+    world = World()
+    world.steering.note(100.0, SessionCommand.ENDED_BADLY, "the disk was full")
+    for number in range(MOST_TRAIL_ROWS_IN_MEMORY + 1):
+        world.ask("note", str(number))
+
+    assert world.steering.trail.bad_end is not None
+    assert world.steering.trail.bad_end.reason == "the disk was full"
 
 
 def test_what_is_too_long_is_not_cut_unsaid() -> None:
