@@ -19,9 +19,7 @@ __all__ = [
     "GATHERING_WORKERS",
     "LONG_JOB_SECONDS",
     "MAX_BATCH",
-    "NOT_HEARD",
     "PROTOCOL",
-    "RUN_IS_OVER",
     "Answer",
     "AnswerState",
     "Failure",
@@ -38,12 +36,6 @@ PROTOCOL = 6
 
 MAX_BATCH = 32_768
 """Most jobs in a batch: the size of a worker's table of running jobs."""
-
-RUN_IS_OVER = "the run is over"
-"""What a slave says last when it has heard that. An engine has it from its standard error."""
-
-NOT_HEARD = "No master has heard what its workers could not do, so that the exit code is 1."
-"""What a slave says last that a signal has ended. An engine has it from its standard error."""
 
 BATCH_SECONDS = 0.5
 """How much work a batch should be, unless the master says more, for its many workers."""

@@ -622,6 +622,7 @@ COVERED_BY = {
         "errors cli/command cli/ctl cli/echo cli/master cli/options cli/run cli/slave cli/which_run "
         "options/commands options/page options/project options/workers"
     ),
+    "tests/unit/engine/test_fleet.py": "slave/last_words",
     "tests/process/test_engine_dask.py": "engine/contract runner/engine_fleet runner/engine_slaves",
     "tests/process/test_engine_executor.py": "runner/engine_choice",
     "tests/process/test_executor_slave.py": ("engine/batch_executor runner/executor_slave slave/pool/contract"),

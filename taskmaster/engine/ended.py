@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from taskmaster.model import NOT_HEARD, RUN_IS_OVER
 from taskmaster.records import record
+from taskmaster.slave.last_words import NOT_HEARD, RUN_IS_OVER, TOLD_TO_END
 
 __all__ = ["NO_MASTER", "Ended"]
 
@@ -41,6 +41,14 @@ class Ended:
         return self.code in (0, 1) and any(RUN_IS_OVER in line for line in last)
 
     @property
+    def told_to_end(self) -> bool:
+        """Whether an operator has ended it: another one in its place would get jobs. Its master
+        knows what its workers could not do, and is asked about it.
+        """
+        last = self.said.rstrip().splitlines()[-1:]
+        return self.code in (0, 1) and any(TOLD_TO_END in line for line in last)
+
+    @property
     def unfinished(self) -> bool:
         """Whether its workers could not do at their end what was left to be done."""
         return self.code == 1 and (self.heard_end or NOT_HEARD in self.said)
@@ -53,4 +61,5 @@ class Ended:
     @property
     def cannot_work(self) -> bool:
         """Whether another one would end so, too, on the same worker."""
-        return self.unusable or (self.code in CANNOT_WORK and not (self.heard_end or self.unfinished))
+        known = self.heard_end or self.told_to_end or self.unfinished
+        return self.unusable or (self.code in CANNOT_WORK and not known)

@@ -125,12 +125,12 @@ class Fleet:
         """Note how a task ended."""
         began = self._tasks.pop(name, now)
         self.heard_end = self.heard_end or how.heard_end
-        self.over = self.over or how.heard_end or how.code == 0
+        self.over = self.over or how.heard_end or how.told_to_end or how.code == 0
         if how.by_will:
             return
         self.last_problem = what_it_said(how) or f"a slave ended with {how.code}"
         self.unfinished = self.unfinished or how.unfinished
-        if how.heard_end:
+        if how.heard_end or how.told_to_end:
             return
         lived = now - began if how.code is None else how.lived
         if lived >= WORKED_SECONDS and how.code != NO_MASTER:

@@ -76,7 +76,7 @@ def run_fleet(  # what a slave needs, each once
             slaves.stop(lambda: signals.repeated)
         if signals.received:
             log.say("tm-slave: stopped; the same command starts slaves again.")
-            return 128 + signals.received
+            return 1 if upkeep.unfinished else 128 + signals.received
         log.say(
             f"tm-slave: {'the run is over' if upkeep.heard_end else 'all its slaves have ended as they were told'}."
         )

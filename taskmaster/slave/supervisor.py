@@ -19,7 +19,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from taskmaster.errors import ConnectError
-from taskmaster.model import NOT_HEARD, RUN_IS_OVER, Answer, AnswerState
+from taskmaster.model import Answer, AnswerState
 from taskmaster.runtime.command_log import CommandLog
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
@@ -28,6 +28,7 @@ from taskmaster.slave.config import SlaveConfig
 from taskmaster.slave.exchange_schedule import ExchangeSchedule
 from taskmaster.slave.in_flight import InFlight
 from taskmaster.slave.interruption import Interruption
+from taskmaster.slave.last_words import NOT_HEARD, RUN_IS_OVER, TOLD_TO_END
 from taskmaster.slave.master_link import MasterLink, SlaveFacts, Welcome
 from taskmaster.slave.messages import AboutRun
 from taskmaster.slave.pool.buffers import Buffer
@@ -322,9 +323,8 @@ class Supervisor:
         """End because the run is over, or because this slave is to get nothing more of it."""
         self._wind_up()
         took = timedelta(seconds=round(time.monotonic() - self._began))
-        done, failed = self._in_flight.done, self._in_flight.failed
-        why = "an operator wants this slave to end" if self._leaves else RUN_IS_OVER
-        self._say(f"{why}: {_work_done(done, failed)} by this slave in {took}.")
+        done = _work_done(self._in_flight.done, self._in_flight.failed)
+        self._say(f"{TOLD_TO_END if self._leaves else RUN_IS_OVER}: {done} by this slave in {took}.")
         self._link.bye(self._pool.workforce.ends.loss)
         return self._exit_code
 

@@ -6,7 +6,7 @@ import pytest
 
 from taskmaster.engine.ended import Ended
 from taskmaster.engine.fleet import Fleet, FleetStatus
-from taskmaster.model import NOT_HEARD
+from taskmaster.slave.last_words import NOT_HEARD, TOLD_TO_END
 
 CANNOT = "backfill.py cannot be imported: it raised ModuleNotFoundError."
 
@@ -70,6 +70,18 @@ def test_a_slave_that_an_operator_ends_is_no_end_of_the_run():
     assert not fleet.heard_end
     assert len(fleet.tasks) == 1
     assert fleet.due(100.0) == []
+
+
+def test_a_slave_that_an_operator_ends_and_that_ends_badly_is_no_sign_that_none_can_work():
+    """It ends with 1; its master has heard why, and may have been told that it is fine."""
+    fleet = Fleet("r", 3)
+    fleet.seen(3, 3)
+    for name in fleet.due(0.0):
+        fleet.ended(name, Ended(1, name, f"tm-slave: {TOLD_TO_END}: 3 jobs done.", lived=5.0), 5.0)
+
+    assert not fleet.failure
+    assert fleet.due(100.0) == []
+    assert not fleet.unfinished
 
 
 def test_the_run_is_over_also_where_no_worker_ends_well():
