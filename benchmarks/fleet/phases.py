@@ -18,6 +18,12 @@ SEEN_SECONDS = 0.05  # between two looks whether jobs of a lost rack are out aga
 AT_WORK = 0.999  # share of the workers that have to have a job before a phase has come to its end
 
 
+OTHER_THREADS = ("start", "checkpoint", "read", "tick")
+"""What slaves do not stand behind: of these, only the time under the lock and the garbage collections
+keep the master from everything else.
+"""
+
+
 @dataclass(frozen=True)
 class Phase:
     """What a phase has cost.
@@ -121,7 +127,7 @@ class _Clock:
 
         fleet.run(ended)
         costs, virtual = fleet.master.costs, max(fleet.now - began, 1e-9)
-        longest = {key: seconds for key, seconds in costs.longest.items() if key not in ("start", "checkpoint", "read")}
+        longest = {key: seconds for key, seconds in costs.longest.items() if key not in OTHER_THREADS}
         at = max(longest, key=lambda key: longest[key], default="")
         phase = Phase(
             name, virtual, time.monotonic() - real, fleet.handled - handled, costs.calls["exchange"],
