@@ -19,8 +19,8 @@ AT_WORK = 0.999  # share of the workers that have to have a job before a phase h
 
 
 OTHER_THREADS = ("start", "checkpoint", "read", "tick")
-"""What slaves do not stand behind: of these, only the time under the lock and the garbage collections
-keep the master from everything else.
+"""What slaves do not stand behind: of these, only the time under the lock and the garbage
+collections keep the master from everything else.
 """
 
 
