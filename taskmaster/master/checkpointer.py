@@ -22,6 +22,7 @@ from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.pickling import pickled
 from taskmaster.master.reading.dedup import Dedup
+from taskmaster.master.reading.successor import place
 from taskmaster.master.run_record import Checkpoint, RunRecord, SettledRow
 from taskmaster.master.steer_service import SteerService
 from taskmaster.master.stores.contract import Store
@@ -193,7 +194,9 @@ class Checkpointer(threading.Thread):
             # What an operator has changed is of use until the session is over: failed jobs of a run
             # that was finished may be run again.
             over = collected.checkpoint.finished and self._broker.over
-            news = None if self._steers is None else self._steers.news(finished=over)
+            news = (
+                None if self._steers is None else self._steers.news(finished=over, place=place(self._broker.watermark))
+            )
         checkpoint = replace(
             collected.checkpoint,
             edge=edge + _existing(b"".join(map(self._prints, collected.edge))),

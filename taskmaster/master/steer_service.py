@@ -332,11 +332,13 @@ class SteerService:
         after = "" if error is None else f"exit code {code}"
         self.note(command, reason, after, "" if error is None else successor)
 
-    def news(self, *, finished: bool) -> News:
-        """Return what the next checkpoint has to write; under the lock."""
+    def news(self, *, finished: bool, place: str = "") -> News:
+        """Return what the next checkpoint has to write; under the lock. ``place`` is where the run
+        is then.
+        """
         if finished:
             self.steering.forget()
-        return self.steering.news()._replace(history=self.history.unwritten(), history_over=self.history.over())
+        return self.steering.news(place)._replace(history=self.history.unwritten(), history_over=self.history.over())
 
     def written(self, news: News) -> None:
         """Note that the state has it; under the lock."""

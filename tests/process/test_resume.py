@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections import Counter
@@ -371,6 +372,62 @@ def test_a_run_that_leaves_jobs_out_knows_it_also_when_its_master_is_killed(play
     assert "does not go on where it was" in killed.output
     assert again.process.returncode == 1, again.output
     assert "this run leaves jobs out" in again.output
+
+
+KILLED_ORDERS = {
+    "texts": (
+        'KEYS = [f\'{n % 2 and "A" or "a"}{n:04}\' for n in range(2000)]\n'
+        "def get_jobs(last=None):\n    yield from (key for key in KEYS if last is None or key > last)\n"
+    ),
+    "a list that is shuffled": (
+        "import random\ndef get_jobs():\n    yield from random.sample([f'{n}' for n in range(2000)], 2000)\n"
+    ),
+    "in order": "def get_jobs(last=-1):\n    yield from range(last + 1, 2000)\n",
+}
+
+
+@pytest.mark.parametrize("order", mostly_slow(KILLED_ORDERS, "texts"))
+def test_a_run_that_was_killed_does_not_end_well_either_if_it_leaves_jobs_out(
+    playground: Playground, order: str
+) -> None:
+    """Nobody could say anything at its end."""
+    slow = "import time\ndef handle_job(job):\n    time.sleep(0.002)\n"
+    playground.write("mod.py", KILLED_ORDERS[order] + slow)
+    first = playground.start("tm-run", "mod.py", "2", "--progress=none", "--batch=10")
+    wait_for("a key", lambda: (playground.look("SELECT mark FROM run") or [None])[0])
+    first.kill()
+    wait_for("every process to end", lambda: not playground.left())
+    second = playground.run("tm-run", "mod.py", "8", "--progress=none", "--batch=100")
+
+    assert second.process.returncode == (0 if order == "in order" else 1), second.output
+    assert ("this run leaves jobs out" in second.output) == (order != "in order")
+
+
+def test_a_callback_that_removes_its_rows_raises_no_doubt_when_it_is_killed_again_and_again(
+    playground: Playground,
+) -> None:
+    """Both the job at the watermark and the one behind it are gone then."""
+    playground.write(
+        "mod.py",
+        "import os, time\n"
+        "def get_jobs(last=''):\n    yield from (name for name in sorted(os.listdir('rows')) if name > last)\n"
+        "def handle_job(job):\n    time.sleep(0.002)\n    os.path.exists(f'rows/{job}') and os.remove(f'rows/{job}')\n",
+    )
+    rows = playground.directory / "rows"
+    rows.mkdir()
+    for number in range(2000):
+        (rows / f"{number:04}").touch()
+    for _ in range(2):
+        before = playground.look("SELECT mark FROM run")
+        run = playground.start("tm-run", "mod.py", "2", "--progress=none", "--batch=10")
+        wait_for("a key", lambda old=before: playground.look("SELECT mark FROM run") not in (old, None, (None,)))
+        run.kill()
+        wait_for("every process to end", lambda: not playground.left())
+    last = playground.run("tm-run", "mod.py", "8", "--progress=none", "--batch=100")
+
+    assert last.process.returncode == 0, last.output
+    assert "WARNING" not in last.output
+    assert not os.listdir(rows)
 
 
 def test_fewer_jobs_than_expected_are_no_error_and_not_all(playground: Playground) -> None:

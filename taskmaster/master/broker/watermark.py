@@ -115,6 +115,7 @@ class Watermark:
         self.low = 0
         self.cut = 0
         self.mark = mark
+        self.following: str | None = None  # key of the job at the cut, END where there is none; None: unknown
         self._key = mark  # of the job at low - 1; None: unknown or not storable
         self._run: list[SettledRange] = []  # the settled jobs up to low that share self._key
         self._kept: list[SettledRange] = []  # settled, between cut and low
@@ -140,13 +141,14 @@ class Watermark:
         if successor is None or self._key is None or self.cut >= self.low:
             return
         if not same(successor, self._key):
-            self._cut_at(self.low, self._key, list(self._run))
+            self._cut_at(self.low, self._key, list(self._run), successor)
 
     def jump(self, mark: str) -> None:
         """Move the mark to a key up to which all is parked: jobs that are parked before they are
         handed out have no positions here. No two of them have the same key.
         """
         self.mark = self._key = mark
+        self.following = None
         self._edge = []
 
     def hole(self) -> tuple[int, int]:
@@ -178,7 +180,7 @@ class Watermark:
         if settled.before is None:
             if not _are_same(settled.last, self._key):
                 if self._key is not None:
-                    self._cut_at(settled.first, self._key, self._run)
+                    self._cut_at(settled.first, self._key, self._run, settled.last)
                 self._run = []
             self._run.append(settled)
             self._kept.append(settled)
@@ -190,11 +192,12 @@ class Watermark:
                 edge = self._run + edge
             rest = settled.part(cut, settled.end, settled.last)
             self._kept.append(rest)
-            self._cut_at(cut, settled.before, edge)
+            self._cut_at(cut, settled.before, edge, settled.last)
             self._run = [rest]
         self._key = settled.last
 
-    def _cut_at(self, position: int, mark: str, edge: list[SettledRange]) -> None:
+    def _cut_at(self, position: int, mark: str, edge: list[SettledRange], following: str) -> None:
+        self.following = following
         self.cut = position
         self.mark = mark
         self._edge = edge

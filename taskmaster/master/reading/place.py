@@ -18,7 +18,7 @@ from taskmaster import keys
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.source import Source, can_be_asked_again, is_users
-from taskmaster.master.reading.successor import said_of
+from taskmaster.master.reading.successor import Expected, said_of
 from taskmaster.runtime.log import clean_logger
 
 __all__ = ["Place"]
@@ -36,16 +36,17 @@ class Place:
         identity: tells jobs apart.
         checks: are told what is wrong.
         mark: encoded key of the watermark, None on a first run.
-        expected: which job came next when the run stopped, as ``successor`` says it.
+        expected: which job is to come next.
 
     Attributes:
-        expected: The same as long as that job is waited for; "" from then on.
+        expected: How that job was said, as long as it is waited for; "" from then on.
     """
 
     def __init__(
-        self, source: Source, identity: JobIdentity, checks: JobChecks, mark: str | None, expected: str
+        self, source: Source, identity: JobIdentity, checks: JobChecks, mark: str | None, expected: Expected
     ) -> None:
-        self.expected = expected
+        self.expected = expected.said
+        self._wanted = expected
         self._source = source
         self._identity = identity
         self._checks = checks
@@ -58,7 +59,8 @@ class Place:
 
     def end(self) -> None:
         """Note that nothing comes any more."""
-        self.expected = self._checks.compare(self._source.name, self.expected, "")
+        said = "" if self._may_be_gone(None) else self.expected
+        self.expected = self._checks.compare(self._source.name, said, "")
 
     def look(self, job: Any, text: str | None, iterator: Iterator[Any]) -> Iterator[Any]:
         """Look at the next job that has come, and return the iterator over those behind it.
@@ -72,7 +74,9 @@ class Place:
         if text == self._mark:
             return iterator
         came = said_of(self._mark, text or "")
-        if came != self.expected and text is not None and can_be_asked_again(self._source):
+        if self._may_be_gone(text):
+            self.expected = came
+        elif came != self.expected and text is not None and can_be_asked_again(self._source):
             # The first iterator is closed while others are open: they may share a cursor.
             self._source.close()
             if any(self._leads_here(before, text) for before in _just_before(keys.decode(self._mark))):
@@ -81,6 +85,11 @@ class Place:
             iterator = self._behind(self._source.iterate(keys.decode(self._mark), resume=True))
         self.expected = self._checks.compare(self._source.name, self.expected, came)
         return iterator
+
+    def _may_be_gone(self, came: str | None) -> bool:
+        """Return whether the session before may have run and removed what was to come next."""
+        # Where the source was read up to the watermark, nothing is removed before it.
+        return self._source.resumes_by_key and self._wanted.may_be_gone(self._mark, came)
 
     def _leads_here(self, before: Any, text: str) -> bool:
         """Return whether the source, asked to go on after a key, yields the watermark's jobs first,

@@ -29,6 +29,7 @@ from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.place import Place
 from taskmaster.master.reading.source import Source, may_refuse
+from taskmaster.master.reading.successor import NOTHING_EXPECTED, Expected
 from taskmaster.runtime.child_process import end_child
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import users_traceback
@@ -63,7 +64,7 @@ class Reader(threading.Thread):
         mark: encoded key of the watermark, None on a first run.
         planned: called when jobs were planned and none is there that could be handed out meanwhile.
         checks: looks at jobs before they are handed out; told here what the source can do.
-        expected: which job came next when the run stopped, as ``successor`` says it.
+        expected: which job is to come next.
 
     Attributes:
         error: What has ended the reading, if it was not the end of the source.
@@ -85,7 +86,7 @@ class Reader(threading.Thread):
         *,
         planned: Callable[[], None] = lambda: None,
         checks: JobChecks | None = None,
-        expected: str = "",
+        expected: Expected = NOTHING_EXPECTED,
     ) -> None:
         super().__init__(name="taskmaster-source", daemon=True)
         self.error: TaskmasterError | None = None

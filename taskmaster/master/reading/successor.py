@@ -1,5 +1,5 @@
-"""The job that comes next after the watermark: said when a run stops, and looked for when it is
-resumed.
+"""The job that comes next after the watermark: said with each checkpoint and when a run stops, and
+looked for when it is resumed.
 
 An order that a resume would lose is often one that nobody can see in the keys: texts in the order
 of another collation, ``last`` taken for an offset, a list that is sorted in another way each time.
@@ -7,16 +7,53 @@ of another collation, ``last`` taken for an offset, a list that is sorted in ano
 
 from __future__ import annotations
 
+import ast
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskmaster import keys
 from taskmaster.master.broker.broker import Broker
+from taskmaster.master.broker.watermark import Watermark
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.steering.records import SessionCommand
 
-__all__ = ["expected", "said_of", "successor"]
+__all__ = ["NOTHING_EXPECTED", "Expected", "expected", "place", "said_of", "successor"]
+
+
+class Expected(NamedTuple):
+    """Which job is to come next in a resumed run.
+
+    Attributes:
+        said: What was said of it, as ``said_of`` writes it; "" where nothing is known.
+        killed: The session before has said it with its last checkpoint, and was killed: that job
+            may have been run, and its callback may have removed it.
+    """
+
+    said: str
+    killed: bool = False
+
+    def may_be_gone(self, mark: str, came: str | None) -> bool:
+        """Return whether the job was removed, as far as the keys of its neighbours can say: it lay
+        between the watermark and what has come instead.
+
+        Args:
+            mark: The encoded key of the watermark.
+            came: The same of the job that has come; None where none has.
+        """
+        if not self.killed:
+            return False
+        try:
+            gone = ast.literal_eval(self.said.removeprefix(_begin(mark)))
+            last = keys.decode(mark)
+            if came is None:
+                return bool(gone > last)
+            return bool(last < gone < keys.decode(came) or last > gone > keys.decode(came))
+        except (ValueError, SyntaxError, TypeError, ArithmeticError):
+            return True  # a moment or the like, whose order is followed
+
+
+NOTHING_EXPECTED = Expected("")
 
 
 def said_of(mark: str, following: str) -> str:
@@ -49,15 +86,24 @@ def _waiting_at_low(broker: Broker) -> list[Any]:
     return broker.intake.head_at_low() or [batch.jobs[low - batch.first] for batch in again[:1] if batch.first <= low]
 
 
-def expected(record: RunRecord) -> str:
-    """Return what ``successor`` has said when the run last stopped; "" where it has not, or the
-    watermark has moved since. A session after that one may have been killed before it compared.
-    """
-    ended = SessionCommand.ended()
-    last = next((row for row in reversed(record.trail) if row.command in ended), None)
-    if last is None or record.mark is None or not last.before.startswith(_begin(record.mark)):
-        return ""
-    return last.before
+def place(watermark: Watermark) -> str:
+    """Return the same of a watermark, for a checkpoint; "" where that is not known."""
+    mark, following = watermark.mark, watermark.following
+    return said_of(mark, following) if mark is not None and following else ""
+
+
+def expected(record: RunRecord) -> Expected:
+    """Return which job comes next, if the last session to move the watermark has said that."""
+    killed = False
+    for row in reversed(record.trail):
+        if row.command == SessionCommand.FINISHED:
+            break
+        killed = killed or row.command in SessionCommand.begun()
+        # One that was killed before it has moved the watermark says nothing of it.
+        if row.command in (SessionCommand.STOPPED, *SessionCommand.begun()) and row.before:
+            goes_on = record.mark is not None and row.before.startswith(_begin(record.mark))
+            return Expected(row.before, killed) if goes_on else NOTHING_EXPECTED
+    return NOTHING_EXPECTED
 
 
 def _begin(mark: str) -> str:

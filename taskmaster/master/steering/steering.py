@@ -164,10 +164,10 @@ class Steering:
 
     # -- the state ---------------------------------------------------------------------------------
 
-    def news(self) -> News:
-        """Return what the next checkpoint has to write."""
+    def news(self, place: str = "") -> News:
+        """Return what the next checkpoint has to write; ``place`` is where the run is then."""
         live = list(self.live.values()) if self._version != self._saved_version else None
-        return News(self.trail.unwritten(), live, self._version)
+        return News(self.trail.unwritten(place), live, self._version)
 
     def written(self, news: News) -> None:
         """Note that the state has what ``news`` gave."""

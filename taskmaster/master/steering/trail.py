@@ -60,6 +60,7 @@ class Trail:
         self._bad_end = bad_end(known)  # which outlasts its row
         self._next = known[-1].seq + 1 if known else 1
         self._unwritten: list[TrailRow] = []
+        self._begun: TrailRow | None = None  # the beginning of this session, as the state has it
         self.saved = self._next - 1
 
     @property
@@ -100,13 +101,25 @@ class Trail:
         found = [row for row in self._rows if row.seq > seq and (before is None or row.seq < before)]
         return found[-most:]
 
-    def unwritten(self) -> list[TrailRow]:
-        """Return the rows that the state does not have."""
-        return list(self._unwritten)
+    def unwritten(self, place: str = "") -> list[TrailRow]:
+        """Return the rows that the state does not have, or has as they were.
+
+        Args:
+            place: Where the run is, which the row of this session's beginning says: a session that
+                is killed writes no row of its end. "" where it is not known.
+        """
+        begun, place = self._begun, place[:LONGEST_TRAIL_COLUMN]
+        if begun is None or place in ("", begun.before):
+            return list(self._unwritten)
+        rows = {row.seq: row for row in (begun, *self._unwritten)}
+        rows[begun.seq] = begun._replace(before=place)
+        return [rows[seq] for seq in sorted(rows)]
 
     def written(self, rows: Sequence[TrailRow]) -> None:
         """Note that the state has these rows."""
         if rows:
+            begun = [row for row in rows if row.command in SessionCommand.begun()]
+            self._begun = begun[-1] if begun else self._begun
             self.saved = max(self.saved, rows[-1].seq)
             self._unwritten = [row for row in self._unwritten if row.seq > self.saved]
 
@@ -117,4 +130,6 @@ class Trail:
         self._unwritten.append(row)
         if row.command == SessionCommand.ENDED_BADLY or row.after == NOTHING_LOST:
             self._bad_end = bad_end([row])
+        if row.command in SessionCommand.begun():
+            self._begun = row
         return row

@@ -17,7 +17,7 @@ from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
-from taskmaster.master.reading.successor import said_of
+from taskmaster.master.reading.successor import Expected, said_of
 from taskmaster.master.run_record import RunRecord
 
 Rows = list[Any]
@@ -33,7 +33,7 @@ def resumed(get_jobs: Callable[..., Any], mark: Any, then: Any) -> tuple[str, Ro
     identity, lock = JobIdentity(), threading.Lock()
     broker, checks = Broker("i", Limits(), record), JobChecks(identity, record)
     known = (identity, Dedup(record), record.mark)
-    expected = said_of(text, keys.encode(then))
+    expected = Expected(said_of(text, keys.encode(then)))
     reader = Reader(Source(get_jobs), broker, lock, *known, checks=checks, expected=expected)
     reader.prepare()
     for _ in range(100):

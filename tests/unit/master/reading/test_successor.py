@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import pytest
@@ -13,20 +14,22 @@ from taskmaster import keys
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
+from taskmaster.master.broker.watermark import END, Watermark, settled_range
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
-from taskmaster.master.reading.successor import expected, successor
+from taskmaster.master.reading.successor import Expected, expected, place, successor
 from taskmaster.master.run_record import RunRecord
 from taskmaster.master.steering.records import TrailRow
 from taskmaster.model import Report, ReportEnd, Want
 
 
-def stopped(*texts: str, commands: tuple[str, ...] = ("started", "stopped")) -> list[TrailRow]:
-    before = {"stopped": "".join(texts)}
+def stopped(text: str, commands: tuple[str, ...] = ("started", "stopped")) -> list[TrailRow]:
+    """A trail in which the last row of the last of these commands says what is next."""
+    before = {commands[-1] if commands[-1] in ("stopped", "started") else "stopped": text}
     return [
         TrailRow(n, 1.0, command, "", "", "", "master", "", before.get(command, ""), "")
         for n, command in enumerate(commands, 1)
@@ -48,9 +51,9 @@ def after_three(jobs: Any) -> str:
     return successor(broker, lock, identity)
 
 
-def doubt(jobs: Any, mark: Any, said: str) -> str:
+def doubt(jobs: Any, mark: Any, said: str, commands: tuple[str, ...] = ("started", "stopped")) -> str:
     """What a resumed session says of its source."""
-    record = RunRecord("r", resumed=True, mark=keys.encode(mark), settled=3, trail=stopped(said))
+    record = RunRecord("r", resumed=True, mark=keys.encode(mark), settled=3, trail=stopped(said, commands))
     identity, lock = JobIdentity(), threading.Lock()
     broker, checks = Broker("i", Limits(), record), JobChecks(identity)
     known = (identity, Dedup(record), record.mark)
@@ -128,13 +131,64 @@ def test_keys_out_of_order_are_told_at_once_where_a_run_was_resumed() -> None:
         assert told == ([checks.left_out] if resumed else [])
 
 
-def test_nothing_is_expected_where_the_run_has_gone_on_since() -> None:
-    """It has come further than what was said; of a session that was killed, nobody knows whether it
-    has compared.
-    """
-    mark = keys.encode(3)
-    killed = RunRecord("r", resumed=True, mark=mark, trail=stopped("key 3, then 4", commands=("stopped", "resumed")))
-    further = RunRecord("r", resumed=True, mark=mark, trail=stopped("key 2, then 3"))
-    same = RunRecord("r", resumed=True, mark=mark, trail=stopped("key 3, then 4", commands=("stopped", "note")))
+def test_it_is_expected_until_the_run_has_gone_on() -> None:
+    """Also after a session that was killed before it has: which may have run that job."""
+    mark, said = keys.encode(3), "key 3, then 4"
+    found = [
+        expected(RunRecord("r", resumed=True, mark=mark, trail=rows))
+        for rows in (
+            stopped(said),
+            stopped(said, ("stopped", "note")),
+            stopped(said, ("stopped", "resumed")),
+            stopped(said, ("started",)),
+            stopped("key 2, then 3"),
+            stopped(said, ("stopped", "resumed", "finished")),
+        )
+    ]
 
-    assert [expected(record) for record in (killed, further, same)] == ["key 3, then 4", "", "key 3, then 4"]
+    assert found == [Expected(said), Expected(said), Expected(said, True), Expected(said, True), *[Expected("")] * 2]
+
+
+def test_each_checkpoint_can_say_it() -> None:
+    """As the watermark knows it, whichever part of a range it has passed."""
+    watermark = Watermark()
+    assert place(watermark) == ""
+    watermark.settle(settled_range(0, [1, 2, 3], keys.encode))
+    assert place(watermark) == "key 2, then 3"
+    watermark.settle_successor(keys.encode(4))
+    assert place(watermark) == "key 3, then 4"
+    watermark.settle(settled_range(3, [4], keys.encode))
+    assert place(watermark) == "key 3, then 4"
+    watermark.settle_successor(END)
+    assert place(watermark) == ""
+    watermark.jump(keys.encode(9))
+    assert place(watermark) == ""
+
+
+KILLED = ("started",)
+
+
+@pytest.mark.parametrize("case", ["letters of both cases", "a list in another order"])
+def test_a_run_that_was_killed_finds_it_out_too(case: str) -> None:
+    """Where texts do not come as they are compared, and where nothing is skipped to."""
+    rows, again = CASES[case]
+
+    assert "does not go on where it was" in doubt(again, rows[2], after_three(rows), KILLED)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (["c", "e"], "key 'c', then 'd'"),
+        (["c", "b"], "key 'c', then 'd'"),
+        ([(1, "b"), (2, "a")], "key (1, 'b'), then (1, 'c')"),
+        (["c"], "key 'c', then 'd'"),
+        ([date(2020, 1, 1), date(2020, 1, 3)], f"key {date(2020, 1, 1)!r}, then {date(2020, 1, 2)!r}"),
+    ],
+    ids=["text", "in another order", "tuple", "nothing more", "date"],
+)
+def test_a_killed_run_may_have_removed_it(rows: list[Any], said: str) -> None:
+    """A callback that deletes what it has done is no reason for doubt, if the keys say so."""
+    found = doubt(lambda last=None: iter(rows[1:]), rows[0], said, KILLED)
+
+    assert bool(found) == (rows == ["c", "b"])
