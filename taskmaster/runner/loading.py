@@ -20,7 +20,7 @@ from taskmaster.master.reading.source import Source
 from taskmaster.master.skew import Skew
 from taskmaster.records import record
 from taskmaster.runner.identities import KnownRun, find_state, of_script, of_target, under_test
-from taskmaster.runtime import green_threads
+from taskmaster.runtime import green_threads, replaced_clock
 from taskmaster.runtime.invocation import is_piped
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.arguments import converted, texts_of
@@ -126,6 +126,7 @@ def load_target(
     module = targets.load(parsed)
     where = targets.without_function(target)
     green_threads.check_master(where, workers=local)
+    replaced_clock.check(where)
     source = _source_of(module, parsed, arguments)
     slave_target = where + (f":{handle_job}" if handle_job else "")
     has_callback = _check_callback(module, slave_target, handle_job, local=local)

@@ -348,3 +348,35 @@ def test_a_command_ends_with_its_code_where_python_is_to_stay_at_a_prompt(
         assert run.returncode == code, run.stderr
         assert b"Traceback" not in run.stderr
     assert playground.left() == {}
+
+
+REPLACED = {
+    "time.monotonic = lambda: 5.0": "time.monotonic() stands still",
+    "time.sleep = lambda seconds: None": "time.sleep() does not wait",
+}
+
+
+@pytest.mark.parametrize("replaced", REPLACED)
+def test_a_module_that_stops_the_clock_is_refused(playground: Playground, replaced: str) -> None:
+    """No retry would ever be due."""
+    playground.write(
+        "mod.py", f"import time\n{replaced}\ndef get_jobs():\n    yield 1\ndef handle_job(job):\n    raise ValueError\n"
+    )
+    run = playground.run("tm-run", "mod.py", "1", "--progress=none")
+
+    assert run.process.returncode == 2, run.output
+    assert REPLACED[replaced] in run.output
+
+
+def test_a_worker_ends_well_whose_callback_has_replaced_sleep(playground: Playground) -> None:
+    """It waits all the same."""
+    playground.write(
+        "mod.py",
+        "import atexit, threading, time\ndef setup():\n    time.sleep = lambda seconds: None\n"
+        "    atexit.register(threading.Event().wait, 0.5)\n"
+        "def get_jobs():\n    yield 1\ndef handle_job(job):\n    pass\n",
+    )
+    run = playground.run("tm-run", "mod.py", "1", "--progress=none")
+
+    assert run.process.returncode == 0, run.output
+    assert "waits for" not in run.output

@@ -300,15 +300,18 @@ class WorkerEnding:
     def _watch(self, seconds: float) -> None:
         """Say what is waited for, and end the worker when it takes too long."""
         notice = min(NOTICE_SECONDS, seconds / 2)
-        time.sleep(notice)
+        # A callback may have replaced time.sleep.
+        waited = threading.Event()
+        waited.wait(notice)
         sys.stderr.write(f"taskmaster: the worker {os.getpid()} waits for {self._waits_for()}, as --grace allows.\n")
-        time.sleep(max(0.0, seconds - notice))
+        waited.wait(max(0.0, seconds - notice))
         self._give_up(seconds)
 
     def _waits_for(self) -> str:
         main = threading.main_thread()
         left = [one.name for one in threading.enumerate() if not one.daemon and one is not main]
-        return f"{self._at} ({', '.join(left[:3])})" if left else self._at
+        at = self._at or "the beginning of its end"
+        return f"{at} ({', '.join(left[:3])})" if left else at
 
     def _look_at_daemons(self) -> None:
         if self._daemons or _has_daemons():

@@ -1,0 +1,51 @@
+"""Whether the clock of this process goes, and ``time.sleep`` waits: tests replace both.
+
+Retries, leases and pauses are times on that clock: where it stands, a run does, without a word.
+"""
+
+from __future__ import annotations
+
+import _thread
+import time
+
+from taskmaster.errors import TargetError
+
+__all__ = ["check"]
+
+LOOK_SECONDS = 0.002
+
+
+def check(where: str) -> None:
+    """Refuse to run a master by a clock that stands, or without a way to wait.
+
+    Args:
+        where: What has replaced it, for messages.
+
+    Raises:
+        TargetError: The run would stand still, or never wait.
+    """
+    if not _goes():
+        raise TargetError(
+            f"time.monotonic() stands still: {where}, or what it imports, has replaced it. No retry would ever be due. "
+            'Replace it in the callback alone; with freezegun, write freeze_time(..., ignore=["taskmaster"]).'
+        )
+    if not _waits():
+        raise TargetError(
+            f"time.sleep() does not wait: {where}, or what it imports, has replaced it, and Taskmaster waits by it. "
+            "Replace it in the callback alone."
+        )
+
+
+def _goes() -> bool:
+    """Return whether the clock goes while a lock, whose clock nobody can replace, is waited for."""
+    lock = _thread.allocate_lock()
+    lock.acquire()
+    begin = time.monotonic()
+    lock.acquire(timeout=LOOK_SECONDS)
+    return time.monotonic() > begin
+
+
+def _waits() -> bool:
+    begin = time.monotonic()
+    time.sleep(LOOK_SECONDS)
+    return time.monotonic() - begin > LOOK_SECONDS / 2
