@@ -12,7 +12,7 @@ from taskmaster.errors import TargetError
 
 __all__ = ["check"]
 
-LOOK_SECONDS = 0.002
+CLOCK_LOOK_SECONDS = 0.002
 
 
 def check(where: str) -> None:
@@ -41,11 +41,11 @@ def _goes() -> bool:
     lock = _thread.allocate_lock()
     lock.acquire()
     begin = time.monotonic()
-    lock.acquire(timeout=LOOK_SECONDS)
+    lock.acquire(timeout=CLOCK_LOOK_SECONDS)
     return time.monotonic() > begin
 
 
 def _waits() -> bool:
     begin = time.monotonic()
-    time.sleep(LOOK_SECONDS)
-    return time.monotonic() - begin > LOOK_SECONDS / 2
+    time.sleep(CLOCK_LOOK_SECONDS)
+    return time.monotonic() - begin > CLOCK_LOOK_SECONDS / 2
