@@ -251,11 +251,12 @@ class Service:
         logger.info("the slave %s has left", name)
         if said:
             logger.warning("workers of the slave %s could not end as they should: %s", name, said)
-            # The next checkpoint has it, for this session may be killed. Of many, the state
-            # keeps the first ones.
-            if self._steers is not None and self._bad_ends_noted < MAX_BAD_ENDS:
+            # The next checkpoint has it, for this session may be killed. Of many, the state keeps
+            # the first ones, and the first one after somebody has said that nothing is lost.
+            steers, many = self._steers, self._bad_ends_noted >= MAX_BAD_ENDS
+            if steers is not None and not (many and steers.bad_end_is_known):
                 self._bad_ends_noted += 1
-                self._steers.note(SessionCommand.ENDED_BADLY, f"{name}: {said}", "exit code 1")
+                steers.note(SessionCommand.ENDED_BADLY, f"{name}: {said}", "exit code 1")
 
     def status(self) -> dict[str, Any]:
         """Return the run at this moment, as plain values."""

@@ -167,15 +167,20 @@ def test_each_slave_that_is_not_let_in_is_remembered_with_what_it_was_told() -> 
 
 
 def test_a_peer_that_says_bad_ends_without_end_does_not_fill_the_state() -> None:
-    """Each is a row of the trail: a hundred are enough to know that something is wrong."""
+    """Each is a row of the trail: a hundred are enough to know that something is wrong; but one that
+    comes after somebody has said that nothing is lost is news.
+    """
     noted: list[str] = []
 
     class Steers:
+        bad_end_is_known = False
+
         def note(self, _command: str, reason: str, _after: str) -> None:
             noted.append(reason)
+            self.bad_end_is_known = True
 
     service, _ = service_of([])
-    service._steers = Steers()  # type: ignore[assignment]
+    service._steers = steers = Steers()  # type: ignore[assignment]
     for number in range(500):
         service.hello(SLAVE)
         service.bye("s", f"teardown() raised {number}")
@@ -183,3 +188,10 @@ def test_a_peer_that_says_bad_ends_without_end_does_not_fill_the_state() -> None
     assert len(noted) == len(service.bad_ends) == 100
     assert noted[0] == "s: teardown() raised 0"
     assert service.bad_ends[-1] == "s: teardown() raised 499"
+
+    steers.bad_end_is_known = False  # as after ``tm-ctl note --fine``
+    for number in range(500, 600):
+        service.hello(SLAVE)
+        service.bye("s", f"teardown() raised {number}")
+
+    assert noted[100:] == ["s: teardown() raised 500"]
