@@ -167,8 +167,8 @@ def test_each_slave_that_is_not_let_in_is_remembered_with_what_it_was_told() -> 
 
 
 def test_a_peer_that_says_bad_ends_without_end_does_not_fill_the_state() -> None:
-    """Each is a row of the trail: a hundred are enough to know that something is wrong; but one that
-    comes after somebody has said that nothing is lost is news.
+    """Each is a row of the trail: a hundred are enough to know that something is wrong. But one
+    that comes after somebody has said that nothing is lost is news.
     """
     noted: list[str] = []
 
