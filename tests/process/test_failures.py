@@ -8,6 +8,7 @@ import os
 import signal
 
 import pytest
+from support.cases import mostly_slow
 from support.commands import wait_for
 from support.playground import PREAMBLE, Playground, failed_jobs
 
@@ -300,3 +301,21 @@ def test_a_job_that_closes_its_workers_socket_ends_with_it(playground: Playgroun
     assert run.process.returncode == 0, run.output
     assert set(playground.ledger.ended()) == set(map(str, range(4)))
     assert "its socket to the slave was closed" in run.output
+
+
+@pytest.mark.parametrize("kind", mostly_slow(["KeyboardInterrupt", "SystemExit"], "KeyboardInterrupt"))
+def test_a_subtask_that_would_end_its_loop_fails_its_own_job_alone(playground: Playground, kind: str) -> None:
+    """Those beside it in the worker go on, and nothing of Taskmaster's is shown."""
+    playground.write(
+        "mod.py",
+        "import asyncio\ndef get_jobs():\n    yield from range(8)\n"
+        f"async def inner(job):\n    await asyncio.sleep(0.05)\n    if job == 3:\n        raise {kind}\n"
+        "async def handle_job(job):\n    await asyncio.gather(inner(job))\n    await asyncio.sleep(0.05)\n",
+    )
+    run = playground.run("tm-run", "mod.py", "1", "--concurrency=4", "--retries=0", "--progress=none")
+
+    assert run.process.returncode == 3, run.output
+    assert f"1 x {kind}" in run.output
+    assert "8 jobs settled, 1 of them failed" in run.output
+    assert "has died" not in run.output
+    assert "event_loop.py" not in run.output

@@ -1,14 +1,19 @@
 """The one event loop of a worker: whatever is awaited there is awaited in it.
 
 A pool of connections that an ``async def setup()`` opens belongs to the loop in which it was
-opened. So ``setup``, the jobs and ``teardown`` share one loop, however the jobs are run.
+opened. So ``setup``, the jobs and ``teardown`` share one loop, however the jobs are run. It goes on
+when a task or a call in it raises ``KeyboardInterrupt`` or ``SystemExit``, which end other loops:
+that belongs to whoever awaits the task.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
+import os
 import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # a worker that awaits nothing does not load it
@@ -33,6 +38,7 @@ class EventLoop:
         self.jobs_over = False
         self._runner: asyncio.Runner | None = None
         self._owner = threading.get_ident()
+        self._pid = os.getpid()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._before: set[asyncio.Task[Any]] = set()
@@ -45,7 +51,7 @@ class EventLoop:
         """
         runner = self._made()
         if threading.get_ident() == self._owner:
-            return runner.run(_wait_for(awaitable))
+            return self._complete(runner, _wait_for(awaitable))
         import asyncio
 
         self._share(runner.get_loop())
@@ -87,14 +93,58 @@ class EventLoop:
 
         deadline = time.monotonic() + seconds
         loop = self._runner.get_loop()
-        self._runner.run(_until_made(_later_calls(loop), min(deadline, time.monotonic() + LATER_SECONDS)))
+        until = min(deadline, time.monotonic() + LATER_SECONDS)
+        self._complete(self._runner, _until_made(_later_calls(loop), until))
         while left := [task for task in asyncio.all_tasks(loop) - self._before if _is_users(task)]:
             if time.monotonic() >= deadline:
                 break
-            self._runner.run(_wait_for_all(left, deadline))
+            self._complete(self._runner, _wait_for_all(left, deadline))
         names = sorted(_called(task) for task in left)
         self._runner.close()
         return names
+
+    def _complete(self, runner: asyncio.Runner, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine to its end in this thread."""
+        import asyncio
+
+        tasks: list[asyncio.Task[Any] | None] = []
+
+        async def main() -> Any:
+            tasks.append(asyncio.current_task())
+            return await coroutine
+
+        run: Callable[[], Any] = functools.partial(runner.run, main())
+        while True:
+            try:
+                return run()
+            except (KeyboardInterrupt, SystemExit) as exc:
+                task = tasks[0] if tasks else None
+                if task is None or task.done() or os.getpid() != self._pid:
+                    raise
+                self._interrupted(runner.get_loop(), exc)
+                run = functools.partial(runner.get_loop().run_until_complete, task)
+
+    def _run_shared(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run the loop in its own thread until it is stopped."""
+        while True:
+            try:
+                return loop.run_forever()
+            except (KeyboardInterrupt, SystemExit) as exc:
+                if os.getpid() != self._pid:
+                    raise
+                self._interrupted(loop, exc)
+
+    def _interrupted(self, loop: asyncio.AbstractEventLoop, exc: BaseException) -> None:
+        """Note what would have ended the loop. A task has it, and says it when nobody awaits it; of
+        a call, nothing else tells.
+        """
+        at = exc.__traceback__
+        while at is not None and _is_loops(at.tb_frame.f_globals.get("__name__")):
+            at = at.tb_next
+        exc.__traceback__ = at  # what the job that awaits it shows begins in the user's code
+        if at is None or not at.tb_frame.f_code.co_flags & inspect.CO_COROUTINE:
+            loop.default_exception_handler({"message": "Exception in callback", "exception": exc})
+            self._add_problem("a call that the loop has made", exc)
 
     def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Note what a task has raised that nothing has awaited, beside what asyncio says of it."""
@@ -103,8 +153,11 @@ class EventLoop:
         if exc is not None and (future is not None or _is_users_call(handle)):
             coroutine = getattr(future, "get_coro", lambda: None)()
             name = getattr(coroutine, "__qualname__", "a future" if handle is None else "a call that the loop has made")
-            sentence = f"{name} raised {type(exc).__qualname__}, and nothing awaited it"
-            self.problems += [] if sentence in self.problems else [sentence]
+            self._add_problem(name, exc)
+
+    def _add_problem(self, name: str, exc: BaseException) -> None:
+        sentence = f"{name} raised {type(exc).__qualname__}, and nothing awaited it"
+        self.problems += [] if sentence in self.problems else [sentence]
 
     def _made(self) -> asyncio.Runner:
         import asyncio
@@ -118,8 +171,14 @@ class EventLoop:
     def _share(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=loop.run_forever, name="taskmaster-loop", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._run_shared, args=(loop,), name="taskmaster-loop", daemon=True
+                )
                 self._thread.start()
+
+
+def _is_loops(module: Any) -> bool:
+    return module == __name__ or str(module).partition(".")[0] == "asyncio"
 
 
 async def _wait_for(awaitable: Awaitable[Any]) -> Any:

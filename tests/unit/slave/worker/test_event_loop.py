@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -173,3 +174,63 @@ def test_a_forked_child_leaves_as_soon_as_the_loop_goes_on(loop: EventLoop) -> N
     loop.run(running())
 
     assert left == [True]
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("shared", [False, True], ids=["in its own thread", "from another"])
+def test_what_ends_other_loops_belongs_to_whoever_awaits_it(loop: EventLoop, kind: type, shared: bool) -> None:
+    """What else is awaited goes on, and shows none of the loop's own lines."""
+    others = list[str]()
+
+    async def interrupt() -> None:
+        await asyncio.sleep(0)
+        raise kind("mine")
+
+    async def other() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        others.append("done")
+
+    async def job() -> BaseException | None:
+        beside = asyncio.ensure_future(other())
+        raised: BaseException | None = None
+        try:
+            await asyncio.gather(interrupt())
+        except BaseException as exc:
+            raised = exc
+        await beside
+        return raised
+
+    (raised,) = in_a_thread(lambda: loop.run(job())) if shared else [loop.run(job())]
+
+    assert type(raised) is kind
+    assert [frame.name for frame in traceback.extract_tb(raised.__traceback__)] == ["job", "interrupt"]
+    assert others == ["done"]
+    assert loop.problems == []
+
+
+def test_a_call_that_would_end_the_loop_is_noted(loop: EventLoop) -> None:
+    """Nothing else would tell, for it has no task."""
+
+    def call() -> None:
+        raise SystemExit("mine")
+
+    async def job() -> str:
+        asyncio.get_running_loop().call_soon(call)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return "done"
+
+    assert loop.run(job()) == "done"
+    assert loop.problems == ["a call that the loop has made raised SystemExit, and nothing awaited it"]
+
+
+def test_what_is_awaited_itself_may_end_it(loop: EventLoop) -> None:
+    """It is raised where it was asked for, as any other."""
+
+    async def job() -> None:
+        await asyncio.sleep(0)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(job())
