@@ -18,7 +18,7 @@ from collections.abc import Callable
 from types import BuiltinFunctionType, FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from taskmaster.slave.worker.queue_use import amounts, is_queue, left_to_do, waits_at_empty
+from taskmaster.slave.worker.queue_use import amounts, has_taken, is_queue, left_to_do, waits_at_empty
 from taskmaster.slave.worker.unawaited import is_users_code
 
 __all__ = [
@@ -152,7 +152,12 @@ def _stacks() -> dict[threading.Thread, list[FrameType]]:
 def _in_hand(stack: list[FrameType]) -> list[Any]:
     if waits_at_empty(stack):
         return [lost] if (lost := _lost(stack)) else []
-    queues = [(id(one), *found) for frame in stack for one in _queues_of(frame) if sum(found := amounts(one))]
+    queues = [
+        (id(one), *found)
+        for frame in stack
+        for one in _queues_of(frame)
+        if sum(found := amounts(one)) or has_taken(frame, one)
+    ]
     return queues + [id(one) for frame in stack for one in _calls_of(frame)]
 
 

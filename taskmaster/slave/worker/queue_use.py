@@ -12,10 +12,11 @@ import queue
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from types import CodeType, FrameType, MemberDescriptorType
 from typing import Any
 
-__all__ = ["amounts", "is_queue", "left_to_do", "waits_at_empty"]
+__all__ = ["amounts", "has_taken", "is_queue", "left_to_do", "waits_at_empty"]
 
 _WAIT = threading.Condition.wait.__code__
 _GET = queue.Queue.get.__code__
@@ -24,6 +25,7 @@ _TAKES = frozenset({"get", "get_nowait"})
 _GIVES = frozenset({"put", "put_nowait"})
 _DONE = "task_done"
 _METHODS = _TAKES | _GIVES | {_DONE}
+_COMPREHENSIONS = ("<listcomp>", "<setcomp>", "<dictcomp>")
 _LOADS = ("LOAD_ATTR", "LOAD_METHOD")  # the second one up to Python 3.11
 
 
@@ -41,10 +43,20 @@ def waits_at_empty(stack: Sequence[FrameType]) -> bool:
     if len(stack) > 1 and stack[0].f_code is _WAIT and stack[1].f_code is _GET:
         return not amounts(stack[1].f_locals["self"])[0]
     codes = {kind.get.__code__ for kind in _between_processes()}
-    for frame in stack[: _DEPTH_OF_WAIT if codes else 0]:
+    for depth, frame in enumerate(stack[: _DEPTH_OF_WAIT if codes else 0]):
         if frame.f_code in codes:
-            return "res" not in frame.f_locals and not amounts(frame.f_locals["self"])[0]
+            one = frame.f_locals["self"]
+            empty = "res" not in frame.f_locals and not amounts(one)[0]
+            return empty and (hasattr(one, "qsize") or _has_received_nothing(stack[:depth], one))
     return False
+
+
+def has_taken(frame: FrameType, one: Any) -> bool:
+    """Return whether a function that takes out of a queue between processes, and does not wait
+    there, may be at work on what it has taken: such a queue does not count that.
+    """
+    counts = not isinstance(one, _between_processes()) or hasattr(one, "task_done")
+    return not counts and _only_takes(_called(frame, one))
 
 
 def amounts(one: Any) -> tuple[int, int]:
@@ -74,11 +86,52 @@ def left_to_do(frame: FrameType, one: Any) -> int:
     items, unfinished = amounts(one)
     if not items and not unfinished:
         return 0
-    called = {method for name, method in _calls_in(frame.f_code) if _stands_for(frame, name, one)}
+    called = _called(frame, one)
     if _DONE in called:
         return unfinished
-    only_takes = bool(called & _TAKES) and not called & _GIVES
-    return items if only_takes and not isinstance(one, queue.LifoQueue) else 0
+    return items if _only_takes(called) and not isinstance(one, queue.LifoQueue) else 0
+
+
+def _called(frame: FrameType, one: Any) -> set[str]:
+    return {method for name, method in _calls_in(frame.f_code) if _stands_for(frame, name, one)}
+
+
+def _only_takes(called: set[str]) -> bool:
+    return bool(called & _TAKES) and not called & _GIVES
+
+
+def _has_received_nothing(inner: Sequence[FrameType], one: Any) -> bool:
+    """Return whether a thread has received nothing yet in ``get`` of a queue between processes that
+    has no size, and that was empty a moment ago: it is so, too, when all was read out of its pipe.
+
+    Args:
+        inner: What ``get`` has called, the innermost first.
+        one: The queue.
+    """
+    from multiprocessing.synchronize import SemLock
+
+    if not inner:
+        return False
+    if inner[0].f_code is SemLock.__enter__.__code__:
+        return True  # another thread reads
+    return len(inner) > 1 and "buf" not in inner[1].f_locals and _is_blocked(inner[0], one._reader.fileno())  # noqa: SLF001
+
+
+def _is_blocked(top: FrameType, descriptor: int) -> bool:
+    """Return whether the thread that is in a function waits in a call of the system that reads a
+    descriptor, as Linux says: one that has read and waits for its turn to go on looks the same to
+    Python. True where the system does not say.
+    """
+    running = sys._current_frames().items()  # noqa: SLF001
+    idents = [ident for ident, frame in running if frame is top]
+    natives = [one.native_id for one in threading.enumerate() if one.ident in idents]
+    if not natives:
+        return False  # it has gone on
+    try:
+        words = Path(f"/proc/self/task/{natives[0]}/syscall").read_text("ascii").split()
+    except OSError:
+        return True
+    return len(words) > 1 and int(words[1], 16) == descriptor
 
 
 def _between_processes() -> tuple[Any, ...]:
@@ -107,7 +160,9 @@ def _calls_in(code: CodeType) -> frozenset[tuple[str, str]]:
         if instruction.opname in _LOADS and name in _METHODS and isinstance(before, str):
             found.add((before, name))
         before = name[-1] if isinstance(name, tuple) and name else name
-    return frozenset(found)
+    # A function of their own up to Python 3.11.
+    inner = [one for one in code.co_consts if type(one) is CodeType and one.co_name in _COMPREHENSIONS]
+    return frozenset(found).union(*map(_calls_in, inner))
 
 
 def _stands_for(frame: FrameType, name: str, one: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import multiprocessing.connection
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -225,6 +226,57 @@ def test_what_is_in_a_queue_between_processes_is_waited_for_in_a_thread(kind: Ca
         jobs.put(None)
     for thread in threads:
         thread.join()
+
+
+@pytest.mark.parametrize("kind", [multiprocessing.Queue, multiprocessing.SimpleQueue])
+def test_what_a_thread_has_taken_out_of_a_queue_between_processes_is_waited_for(kind: Callable[[], Any]) -> None:
+    """The queue is empty then, and does not count it."""
+    jobs, done, go = kind(), [], threading.Event()
+
+    def write() -> None:
+        while (job := jobs.get()) is not None:
+            go.wait(30.0)
+            done.append(job)
+
+    thread = daemon(write)
+    jobs.put(1)
+    wait_for("that it is taken", jobs.empty)
+    timer = threading.Timer(0.2, go.set)
+    timer.start()
+    wait_for_work()
+
+    assert done == [1]
+    assert "writer" not in threads_sentence() + lost_sentence()
+    jobs.put(None)
+    thread.join()
+
+
+def test_what_a_thread_has_read_and_not_got_yet_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pipe is empty then, and it is in ``get``."""
+    jobs: Any = multiprocessing.SimpleQueue()
+    done, go, read = [], threading.Event(), multiprocessing.connection.Connection._recv
+
+    def slow(connection: Any, size: int, *args: Any) -> Any:
+        found = read(connection, size, *args)
+        if size != 4:  # which say how much comes
+            go.wait(30.0)
+        return found
+
+    def write() -> None:
+        while (job := jobs.get()) is not None:
+            done.append(job)
+
+    monkeypatch.setattr(multiprocessing.connection.Connection, "_recv", slow)
+    thread = daemon(write)
+    jobs.put(1)
+    wait_for("that it is taken", jobs.empty)
+    timer = threading.Timer(0.2, go.set)
+    timer.start()
+    wait_for_work()
+
+    assert done == [1]
+    jobs.put(None)
+    thread.join()
 
 
 def test_a_queue_between_processes_says_how_much_is_in_it() -> None:

@@ -109,3 +109,16 @@ def test_what_is_no_queue_is_no_queue() -> None:
     assert is_queue(filled())
     assert not is_queue({})
     assert not waits_at_empty([here()])
+
+
+def takes_many(jobs: Any) -> tuple[FrameType, Any]:
+    if not jobs:
+        [jobs.get_nowait() for _ in range(2)]
+    return here(), jobs
+
+
+def test_what_a_comprehension_calls_belongs_to_its_function() -> None:
+    """On each Python, whether or not that makes a function of it."""
+    frame, jobs = takes_many(filled())
+
+    assert left_to_do(frame, jobs) == 2
