@@ -53,7 +53,7 @@ from taskmaster.slave.scoreboard import Scoreboard
 from taskmaster.slave.worker.callbacks import Callbacks, name_of
 from taskmaster.slave.worker.message_sender import MessageSender
 from taskmaster.slave.worker.results import Calls, NothingRan, Results
-from taskmaster.slave.worker.unawaited import count_as_users
+from taskmaster.slave.worker.unawaited import Unawaited, count_as_users
 from taskmaster.slave.worker.worker import read_batches, run_one_by_one, run_together
 
 __all__ = ["InProcessSlave", "InProcessSpec"]
@@ -278,7 +278,8 @@ class InProcessSlave:
         HERE.run = HERE.slave = ""
         if self._callbacks.teardown is not None:
             try:
-                Results("teardown()", self._loop.awaited).finish(self._callbacks.teardown())
+                with Unawaited():
+                    Results("teardown()", self._loop.awaited).finish(self._callbacks.teardown())
             except BaseException as exc:
                 code = 1
                 sys.stderr.write(clean_lines(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}"))

@@ -1,14 +1,20 @@
-"""Transactions that jobs in the master's own process leave open: ``--processes 0``.
+"""What jobs in the master's own process leave undone: ``--processes 0``.
 
-A script still has the connections that it has opened, and may commit when the run is over. After a
-command, nobody can.
+A script still has the connections that it has opened, and the coroutines that its callback has
+kept: it may commit and await them when the run is over. After a command, nobody can.
 """
 
 from __future__ import annotations
 
+import gc
+import weakref
+from types import CoroutineType
+from typing import Any
+
 from taskmaster.runtime.invocation import is_command
 from taskmaster.runtime.log import clean_logger
 from taskmaster.slave.worker.open_transactions import OpenTransactions, connections
+from taskmaster.slave.worker.unawaited import never_awaited
 
 __all__ = ["LeftOpen"]
 
@@ -16,15 +22,25 @@ logger = clean_logger(__name__)
 
 
 class LeftOpen:
-    """Made before ``setup``: the connections that a script has by then are the script's own."""
+    """Made before ``setup``: what a script has by then is the script's own."""
 
     def __init__(self) -> None:
         self._transactions = OpenTransactions(() if is_command() else connections())
+        self._others = weakref.WeakSet[Any](() if is_command() else _coroutines())
+        self._known = set(never_awaited(()))  # of an earlier run
 
     def tell(self) -> int:
-        """Say which transactions are open; return 1 if what was written in one is lost, else 0."""
-        left = self._transactions.sentences()
-        unless = "" if is_command() else ", unless the script calls it now"
-        for sentence in left:
-            logger.warning("the jobs in this process could not end well: %s%s", sentence, unless)
-        return 1 if left and is_command() else 0
+        """Say which transactions are open, and which coroutines were not awaited; return 1 if what
+        they are for is lost, else 0.
+        """
+        thrown_away = set(never_awaited(())) - self._known
+        kept = set(never_awaited(one for one in _coroutines() if one not in self._others)) - thrown_away - self._known
+        calls, awaits = ("", "") if is_command() else (", unless the script calls it now", ", unless the script does")
+        left = [f"{one}{calls}" for one in self._transactions.sentences()] + [f"{one}{awaits}" for one in sorted(kept)]
+        for sentence in (*sorted(thrown_away), *left):
+            logger.warning("the jobs in this process could not end well: %s", sentence)
+        return 1 if thrown_away or (left and is_command()) else 0
+
+
+def _coroutines() -> list[Any]:
+    return [one for one in gc.get_objects() if type(one) is CoroutineType]

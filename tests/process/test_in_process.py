@@ -515,6 +515,51 @@ def test_a_script_is_told_of_a_transaction_that_its_jobs_have_opened(playground:
     assert "ROWS 20" in said
 
 
+KEEPS = """
+import asyncio
+left = []
+async def save(job):
+    print("SAVED", job)
+def get_jobs():
+    yield from range(3)
+def handle_job(job):
+    left.append(save(job))
+"""
+
+
+@pytest.mark.parametrize("teardown", ["", "def teardown():\n    asyncio.run(left.pop())\n    left.clear()\n"])
+@pytest.mark.parametrize("processes", ["0", "1"])
+def test_coroutines_that_were_kept_and_never_run_are_said(
+    playground: Playground, teardown: str, processes: str
+) -> None:
+    """Those that teardown() throws away, too."""
+    playground.write("mod.py", KEEPS + teardown)
+    run = playground.run("tm-run", "mod.py", f"--processes={processes}", "--progress=none")
+
+    assert run.process.returncode == 1, run.output
+    assert "save() was called and not awaited, so that nothing of it was run" in run.output
+    assert "All done" not in run.output
+
+
+def test_a_script_may_await_what_its_jobs_have_kept(playground: Playground) -> None:
+    """It is told, and has no bad end; its own coroutines are no matter."""
+    said = script(
+        playground,
+        f"{KEEPS}own = save('own')\ncode = Taskmaster(handle_job, get_jobs, processes=0).start().exit_code\n"
+        "print('CODE', code)\nfor one in [own, *left]:\n    asyncio.run(one)\n",
+    )
+
+    assert "save() was called and not awaited" in said
+    assert "unless the script does" in said
+    assert "CODE 0\nSAVED own\nSAVED 0\nSAVED 1\nSAVED 2" in said
+
+    said = script(
+        playground, f"{KEEPS}own = save('own')\nTaskmaster(print, get_jobs, processes=0).start()\nown.close()\n"
+    )
+
+    assert "not awaited" not in said
+
+
 @pytest.mark.parametrize("function", ["setup", "teardown"])
 @pytest.mark.parametrize("way", ["--processes=0", "--job=1"])
 def test_sys_exit_is_no_good_end(playground: Playground, function: str, way: str) -> None:

@@ -100,11 +100,11 @@ def never_awaited(objects: Iterable[Any]) -> list[str]:
             away.
     """
     kept = {
-        f"{_why(one)}: await it, or return what it gives."
+        f"{_why(one)}: await it, or return what it gives"
         for one in objects
         if type(one) is CoroutineType and getcoroutinestate(one) == CORO_CREATED and is_users_code(one.cr_code)
     }
-    return sorted(_unclaimed | kept)
+    return sorted({one.removesuffix(".") for one in _unclaimed} | kept)
 
 
 def count_as_users(callback: Callable[..., Any]) -> None:

@@ -100,7 +100,8 @@ def work(
         else:
             run_one_by_one(batches, jobs)
     finally:
-        problems = _tear_down(callbacks, sender, loop)
+        with Unawaited():
+            problems = _tear_down(callbacks, sender, loop)
     return problems, sender.end_by
 
 

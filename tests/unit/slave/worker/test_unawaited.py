@@ -110,7 +110,7 @@ def test_it_fails_the_job_where_warnings_are_errors() -> None:
             noticed.check()
 
 
-WHY = "save() was called and not awaited, so that nothing of it was run: await it, or return what it gives."
+WHY = "save() was called and not awaited, so that nothing of it was run: await it, or return what it gives"
 
 
 @pytest.mark.parametrize("at_once", [False, True])
