@@ -254,7 +254,7 @@ class Service:
             # The next checkpoint has it, for this session may be killed. Of many, the state keeps
             # the first ones, and the first one after somebody has said that nothing is lost.
             steers, many = self._steers, self._bad_ends_noted >= MAX_BAD_ENDS
-            if steers is not None and not (many and steers.bad_end_is_known):
+            if steers is not None and not (many and steers.steering.trail.bad_end):
                 self._bad_ends_noted += 1
                 steers.note(SessionCommand.ENDED_BADLY, f"{name}: {said}", "exit code 1")
 

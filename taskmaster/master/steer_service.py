@@ -303,13 +303,6 @@ class SteerService:
         with self._lock:
             self.steering.note(self._clock(), command, reason, after, before)
 
-    @property
-    def bad_end_is_known(self) -> bool:
-        """Whether the trail says that workers may have lost something, and nobody that nothing is
-        lost.
-        """
-        return self.steering.trail.bad_end is not None
-
     def note_left_out(self, why: str) -> None:
         """Write into the trail why the run leaves jobs out, once in a session."""
         if why != self._left_out:

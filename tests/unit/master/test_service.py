@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 from support.master import Master
@@ -172,15 +173,14 @@ def test_a_peer_that_says_bad_ends_without_end_does_not_fill_the_state() -> None
     """
     noted: list[str] = []
 
-    class Steers:
-        bad_end_is_known = False
+    trail = SimpleNamespace(bad_end=None)
 
-        def note(self, _command: str, reason: str, _after: str) -> None:
-            noted.append(reason)
-            self.bad_end_is_known = True
+    def note(_command: str, reason: str, _after: str) -> None:
+        noted.append(reason)
+        trail.bad_end = reason
 
     service, _ = service_of([])
-    service._steers = steers = Steers()  # type: ignore[assignment]
+    service._steers = SimpleNamespace(note=note, steering=SimpleNamespace(trail=trail))  # type: ignore[assignment]
     for number in range(500):
         service.hello(SLAVE)
         service.bye("s", f"teardown() raised {number}")
@@ -189,7 +189,7 @@ def test_a_peer_that_says_bad_ends_without_end_does_not_fill_the_state() -> None
     assert noted[0] == "s: teardown() raised 0"
     assert service.bad_ends[-1] == "s: teardown() raised 499"
 
-    steers.bad_end_is_known = False  # as after ``tm-ctl note --fine``
+    trail.bad_end = None  # as after ``tm-ctl note --fine``
     for number in range(500, 600):
         service.hello(SLAVE)
         service.bye("s", f"teardown() raised {number}")
