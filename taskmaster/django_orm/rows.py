@@ -16,6 +16,7 @@ from typing import Any
 
 from django.db import connections, reset_queries
 from django.db.models import Model, QuerySet
+from django.db.models.expressions import Col
 
 from taskmaster.django_orm.description import describe
 from taskmaster.django_orm.key import Key
@@ -35,6 +36,7 @@ from taskmaster.errors import SourceError, UsageError
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_retry import TooSlow
 from taskmaster.sources.keyset_rows import FIRST_PAGE_ROWS, PAGE_BYTES, SAMPLED_ROWS, KeysetSource, RowsPage
+from taskmaster.units import show_count
 
 __all__ = ["RangeQuerySetWrapper"]
 
@@ -42,6 +44,8 @@ logger = clean_logger(__name__)
 
 ROWS_NAME = "RangeQuerySetWrapper"
 NOT_GIVEN: Any = object()
+LARGEST_PAGE_BYTES = 8 * PAGE_BYTES  # of a page that has to have all rows of a key
+LONGER = 4  # times as many rows that such a page is asked for with
 
 
 class RangeQuerySetWrapper(KeysetSource):
@@ -119,6 +123,7 @@ class RangeQuerySetWrapper(KeysetSource):
         self._replicas = Replicas(self._queryset, self._key)
         self._parts = parts_of(self._queryset, self._key)
         self._may_repeat = trusted or _may_repeat(self._queryset)
+        self._may_differ = trusted or _may_differ(self._queryset)
         self._conditioned = not is_whole(self._queryset)
         self._check_database = cache(partial(check_order, self._queryset, self._key, patience, ranges=False))
         self._by_stretches = False  # a page is asked for within a stretch of the keys
@@ -212,7 +217,12 @@ class RangeQuerySetWrapper(KeysetSource):
         given = self._told_apart(found)
         if len(found) > rows and self.job_key(found[-1]) != self.job_key(found[-2]):
             given.pop()  # it is read again with the next page
-        end = self.job_key(found[:rows][-1])
+        elif len(found) > rows and self._may_differ:
+            # The last key goes on behind the page, and its rows are to be compared, all of them.
+            if len(given) == 1:
+                return self._longer_page(after, rows, found, within=within)
+            given.pop()
+        end = self.job_key(given[-1])
         if after is not None and end == after:
             raise SourceError(
                 f"The rows after the key {after!r}, {rows} of them, end with the same key: the database "
@@ -221,6 +231,21 @@ class RangeQuerySetWrapper(KeysetSource):
             )
         self._fitting = max(1, PAGE_BYTES // _bytes_of_a_row(found))
         return RowsPage(given, end if full or until is None else until, last=not full and until is None)
+
+    def _longer_page(self, after: Any, rows: int, found: Sequence[Any], *, within: int) -> RowsPage:
+        """Return a page with all rows of its only key.
+
+        Raises:
+            SourceError: they are too many for the memory.
+        """
+        if rows * _bytes_of_a_row(found) > LARGEST_PAGE_BYTES:
+            many = show_count(rows, "row")
+            raise SourceError(
+                f"The queryset has more than {many} with the key {self.job_key(found[0])!r}, because "
+                "it joins rows of another table, or because the key is not unique: too many to see here whether they "
+                "differ. Add .distinct(), which leaves out rows that are the same; or begin with the other model."
+            )
+        return self._page(after, LONGER * rows, within=within)
 
     def _most_rows(self) -> int:
         return self._fitting
@@ -348,6 +373,16 @@ def _may_repeat(queryset: Any) -> bool:
     query = queryset.query
     joined = len(query.alias_map) > 1 or query.extra_tables or getattr(query, "_filtered_relations", None)
     return bool(joined) or not queryset.model._meta.managed
+
+
+def _may_differ(queryset: Any) -> bool:
+    """Return whether rows of one key may differ: those of a view, and those that have more in them
+    than the columns of the model.
+    """
+    query = queryset.query
+    beside = query.annotation_select or query.extra_select or query.select_related
+    own = all(isinstance(one, Col) and one.alias == query.base_table for one in query.select)
+    return bool(beside) or not own or not queryset.model._meta.managed
 
 
 def _alike(one: Any, other: Any) -> bool:

@@ -186,6 +186,59 @@ def test_whole_groups_are_read(posts: list[int]) -> None:
 # -- rows of one key -------------------------------------------------------------------------------
 
 
+def with_many_posts(years: list[int]) -> None:
+    """Make one more author between the others, with so many posts."""
+    Author.objects.filter(id=6).update(name="busy")
+    Post.objects.filter(author=6).delete()
+    Post.objects.bulk_create(
+        Post(id=1000 + n, author_id=6, slug=f"busy{n:03}", year=year) for n, year in enumerate(years)
+    )
+
+
+@pytest.mark.parametrize("step", [2, 7, 30, 1000])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Author.objects.annotate(year=F("post__year")),
+        lambda: Author.objects.values("id", "post__year"),
+        lambda: Author.objects.values_list("pk", "post__year"),
+    ],
+)
+def test_one_row_of_a_key_that_differs_is_seen_pages_later(posts: list[int], make: Any, step: int) -> None:
+    """All rows of a page were alike, and the others of the same key were left out."""
+    Post.objects.update(year=2000)
+    with_many_posts([2000] * 99 + [2001])
+    with pytest.raises(SourceError, match="have the key 6 and differ"):
+        list(RangeQuerySetWrapper(make(), step))
+    Post.objects.update(year=2000)
+
+    rows = list(RangeQuerySetWrapper(make(), step).iterate(None))
+    assert [row[0] if isinstance(row, tuple) else row["id"] if isinstance(row, dict) else row.id for row in rows] == [
+        *range(1, 13)
+    ]
+    with_many_posts([2000, 2001])
+    with pytest.raises(SourceError, match="have the key 6 and differ"):
+        list(RangeQuerySetWrapper(make(), step))
+
+
+def test_rows_of_a_key_that_the_memory_would_not_hold_are_refused(
+    posts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless they cannot differ, as those that a condition repeats, or are told apart by the
+    database.
+    """
+    monkeypatch.setattr("taskmaster.django_orm.rows.LARGEST_PAGE_BYTES", 5_000)
+    Post.objects.update(year=2000)
+    with_many_posts([2000] * 100)
+    alike = Author.objects.annotate(year=F("post__year"))
+
+    with pytest.raises(SourceError, match=r"more than \d+ rows with the key 6, .*Add .distinct\(\)"):
+        list(RangeQuerySetWrapper(alike, 7))
+    assert len(list(RangeQuerySetWrapper(alike.distinct(), 7))) == 12
+    assert len(list(RangeQuerySetWrapper(Author.objects.filter(post__year=2000), 7))) == 12
+    assert len(list(RangeQuerySetWrapper(Author.objects.filter(post__year=2000).values_list("pk"), 7))) == 12
+
+
 @pytest.mark.parametrize("step", [1, 2, 5, 7, 1000])
 @pytest.mark.parametrize(
     "make",
