@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from django.conf import UserSettingsHolder, settings
 from django.db import connections
+from django.utils import timezone, translation
 
 from taskmaster.redaction import without_password
 from taskmaster.runtime.log import clean_logger
 
-__all__ = ["changed_settings", "difference", "facts"]
+__all__ = ["changed_settings", "difference", "facts", "with_activated"]
 
 logger = clean_logger(__name__)
 
@@ -86,6 +88,31 @@ def changed_settings() -> str:
         given = getattr(module, one)
         if held.get(one) is not given and held.get(one) != given:
             return f"were changed by an assignment to settings.{one}"
+    return _activated()
+
+
+def with_activated(call: Callable[[], None]) -> Callable[[], None]:
+    """Return a function for a thread, in which it activates what is active in this one."""
+    zone, language = timezone.get_current_timezone(), translation.get_language()
+
+    def activating() -> None:
+        if zone != timezone.get_default_timezone():
+            timezone.activate(zone)
+        if language is None:
+            translation.deactivate_all()
+        elif language != settings.LANGUAGE_CODE:
+            translation.activate(language)
+        call()
+
+    return activating
+
+
+def _activated() -> str:
+    """Return what is active in this thread instead of what the settings say."""
+    if (zone := timezone.get_current_timezone_name()) != timezone.get_default_timezone_name():
+        return f"are overridden by the time zone {zone} (timezone.activate() or timezone.override())"
+    if (language := translation.get_language()) != settings.LANGUAGE_CODE:
+        return f"are overridden by the language {language} (translation.activate() or translation.override())"
     return ""
 
 

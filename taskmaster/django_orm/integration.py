@@ -12,6 +12,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 __all__ = [
@@ -32,6 +34,8 @@ __all__ = [
     "run_hook",
     "set_up_project",
     "settings_of",
+    "with_activated",
+    "with_context",
 ]
 
 SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
@@ -136,6 +140,26 @@ def changed_settings() -> str:
     from taskmaster.django_orm.databases import changed_settings as changed
 
     return changed()
+
+
+def with_activated(call: Callable[[], None]) -> Callable[[], None]:
+    """Return a function for a thread, in which it activates the time zone and the language that are
+    active in this one; the same one where there is no Django.
+
+    The whole context would bring connections to caches, too, which each thread has for itself.
+    """
+    if not _may_be_connected():
+        return call
+    from taskmaster.django_orm.databases import with_activated as activating
+
+    return activating(call)
+
+
+def with_context(call: Callable[[], None]) -> Callable[[], None]:
+    """Return a function for a thread that runs the user's code in the place of this one: with the
+    context variables of this thread, and with what ``with_activated`` takes over.
+    """
+    return partial(copy_context().run, with_activated(call))
 
 
 def project_facts() -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal, TextIO
 
+from taskmaster.django_orm import integration
 from taskmaster.django_orm.integration import OTHER_DATABASES, SETTINGS_VARIABLE
 from taskmaster.engine.archive import name_there, pack
 from taskmaster.engine.contract import Engine
@@ -107,6 +108,11 @@ class EngineSpec:
     kind: ClassVar[Literal[SlaveKind.ENGINE]] = SlaveKind.ENGINE
 
     def __init__(self, options: RunOptions, target: str | None) -> None:
+        if target is None and (changed := integration.changed_settings()):
+            raise UsageError(
+                f"Django's settings {changed}, and slaves on an engine import the callback with settings of their own: "
+                "start the run with the settings as they are in the module that DJANGO_SETTINGS_MODULE names."
+            )
         if target is None:
             raise UsageError(
                 "The callback is a local function, a lambda, or one of the script itself, or comes with a setup: "

@@ -221,6 +221,58 @@ def test_a_script_that_configures_the_settings_itself_runs(
     assert sql("SELECT DISTINCT name FROM blog_author") == [("touched",)]
 
 
+ACTIVATED = """
+import sys
+import django
+django.setup()
+from django.utils import timezone, translation
+from blog import active
+from taskmaster import Taskmaster
+
+def get_jobs():
+    active.check()
+    return active.Author.objects.values_list("pk", flat=True)
+
+def count_jobs():
+    active.check()
+    return 10
+
+if __name__ == "__main__":
+    with timezone.override("America/Los_Angeles"), translation.override("de"):
+        run = Taskmaster(active.mark, get_jobs, count_jobs=count_jobs, threads=int(sys.argv[1]), state="a.tmstate")
+        sys.exit(run.start().exit_code)
+"""
+
+ACTIVE = """
+from django.utils import timezone, translation
+from blog.models import Author
+
+def check():
+    found = timezone.get_current_timezone_name(), translation.get_language()
+    assert found == ("America/Los_Angeles", "de"), found
+
+def mark(pk):
+    check()
+    Author.objects.filter(pk=pk).update(name="marked")
+"""
+
+
+@pytest.mark.parametrize("threads", mostly_slow([1, 3], 3))
+def test_the_zone_and_the_language_of_the_script_are_those_of_all_its_threads(
+    project: dict[str, str], sql: Sql, playground: Playground, threads: int
+) -> None:
+    """They decide on which rows ``at__date=...`` finds, in the reader as in the callback, which a
+    worker could import.
+    """
+    playground.write("blog/active.py", ACTIVE)
+    playground.write("script.py", ACTIVATED)
+    done = playground.run("python", "script.py", str(threads), **project)
+
+    assert done.process.returncode == 0, done.output
+    assert "count_jobs failed" not in done.output
+    assert sql("SELECT DISTINCT name FROM blog_author") == [("marked",)]
+
+
 CHANGED = """
 import django
 django.setup()

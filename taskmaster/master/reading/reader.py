@@ -88,7 +88,7 @@ class Reader(threading.Thread):
         checks: JobChecks | None = None,
         expected: Expected = NOTHING_EXPECTED,
     ) -> None:
-        super().__init__(name="taskmaster-source", daemon=True)
+        super().__init__(target=integration.with_context(self._read), name="taskmaster-source", daemon=True)
         self.error: TaskmasterError | None = None
         self.skipped: int | None = None
         self.ended = threading.Event()
@@ -127,7 +127,7 @@ class Reader(threading.Thread):
 
     def beside(self, function: Callable[[], None]) -> None:
         """Call a function of the user's beside the reading."""
-        threading.Thread(target=function, name="taskmaster-count", daemon=True).start()
+        threading.Thread(target=integration.with_context(function), name="taskmaster-count", daemon=True).start()
 
     def stop(self) -> None:
         """Read nothing more; a source that is inside the user's code is left there, its thread is a
@@ -155,7 +155,7 @@ class Reader(threading.Thread):
             self._progress = (read, now)
         return now - self._progress[1]
 
-    def run(self) -> None:
+    def _read(self) -> None:
         """Read until the end, or until nothing more is wanted."""
         try:
             with self._kept_error():

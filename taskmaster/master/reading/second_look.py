@@ -53,7 +53,7 @@ def what_comes_after(source: Source, checks: JobChecks) -> str:
         finally:
             _close(source)
 
-    asked = threading.Thread(target=look, name="taskmaster-look", daemon=True)
+    asked = threading.Thread(target=integration.with_context(look), name="taskmaster-look", daemon=True)
     asked.start()
     asked.join(SECOND_LOOK_SECONDS)
     if not found:

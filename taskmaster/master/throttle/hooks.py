@@ -54,7 +54,8 @@ class Hook:
         self._since: float | None = None  # start of the call that is under way; None between calls
         self._logged: set[tuple[str, ...]] = set()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"taskmaster-{self.name}", daemon=True)
+        run = integration.with_activated(self._run)
+        self._thread = threading.Thread(target=run, name=f"taskmaster-{self.name}", daemon=True)
 
     def start(self) -> None:
         """Begin to ask the hook, again and again."""

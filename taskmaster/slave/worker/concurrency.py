@@ -13,7 +13,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
 
-from taskmaster.django_orm.integration import close_connections, failing_if_open, refresh_connections
+from taskmaster.django_orm.integration import (
+    close_connections,
+    failing_if_open,
+    refresh_connections,
+    with_activated,
+)
 from taskmaster.job_times import counted
 from taskmaster.slave.job_clock import JobClock
 from taskmaster.slave.messages import BatchEnded
@@ -167,7 +172,8 @@ def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int, unawai
 
 def _started(loop: Callable[[], None], count: int) -> list[threading.Thread]:
     """Return threads that run a function, which have been started."""
-    threads = [threading.Thread(target=loop, name=f"taskmaster-{number}", daemon=True) for number in range(count)]
+    run = with_activated(loop)
+    threads = [threading.Thread(target=run, name=f"taskmaster-{number}", daemon=True) for number in range(count)]
     for thread in threads:
         thread.start()
     return threads
