@@ -53,6 +53,7 @@ def check() -> None:
     Raises:
         UsageError: they would not.
     """
+    _check_wrappers()
     for connection in _opened():
         alias = connection.alias
         if connection.in_atomic_block or _is_begun(connection):
@@ -92,6 +93,36 @@ def check_threads(*, here: bool) -> None:
             )
 
 
+def _check_wrappers() -> None:
+    """Refuse a connection whose statements go through functions that no other connection has, as
+    those of a dry run do, which let nothing be written.
+    """
+    for connection in _made():
+        wrappers = list(connection.execute_wrappers)
+        if not wrappers:
+            continue
+        new = _new(connection)
+        try:
+            new.ensure_connection()  # a receiver of connection_created may give them to each connection
+        except Exception as exc:
+            logger.debug("the wrappers of the database %r cannot be compared: %s", connection.alias, exc)
+        finally:
+            new.close()
+        everywhere = [_name_of(one) for one in new.execute_wrappers]
+        own = next((name for name in map(_name_of, wrappers) if name not in everywhere), None)
+        if own is not None:
+            raise UsageError(
+                f"The run was started inside of execute_wrapper({own}) of the connection {connection.alias!r}, and it "
+                "reads and writes with connections of its own, whose statements that would not see, or stop. Give it "
+                "to each connection (the signal connection_created), or use it in get_jobs and in the callback, and "
+                f"start the run without it; or {IN_THIS_PROCESS}."
+            )
+
+
+def _name_of(wrapper: Any) -> str:
+    return str(getattr(wrapper, "__qualname__", type(wrapper).__qualname__))
+
+
 def _check_memory(connection: Any) -> None:
     if connection.vendor == "sqlite" and connection.is_in_memory_db():
         raise UsageError(
@@ -129,10 +160,7 @@ def _check_session(connection: Any) -> None:
     query = QUERIES.get(connection.vendor)
     if query is None:
         return
-    new = connection.copy()
-    new.settings_dict["OPTIONS"] = {
-        name: value for name, value in (new.settings_dict.get("OPTIONS") or {}).items() if name != "pool"
-    }
+    new = _new(connection)
     try:
         told, plain = _asked(connection, query), _asked(new, query)
     except Exception as exc:  # such as one connection too many
@@ -165,6 +193,19 @@ def _asked(connection: Any, query: str) -> dict[str, Any]:
         return dict(cursor.fetchall())
 
 
+def _new(connection: Any) -> Any:
+    """Return another connection to the same database, not opened, and of no pool."""
+    new = connection.copy()
+    new.settings_dict["OPTIONS"] = {
+        name: value for name, value in (new.settings_dict.get("OPTIONS") or {}).items() if name != "pool"
+    }
+    return new
+
+
+def _made() -> list[Any]:
+    """Return this thread's connections, whether they are open or not."""
+    return list(connections.all(initialized_only=True)) if settings.configured else []
+
+
 def _opened() -> Iterator[Any]:
-    if settings.configured:
-        yield from (one for one in connections.all(initialized_only=True) if one.connection is not None)
+    yield from (one for one in _made() if one.connection is not None)

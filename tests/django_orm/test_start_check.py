@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.db.backends.signals import connection_created
 from support.django_projects import database_of
 from support.library.models import Author
 
@@ -43,6 +44,36 @@ def test_a_run_inside_of_a_transaction_is_refused(tables: str) -> None:
             start()
         cursor.execute("ROLLBACK")
     integration.check_start()
+
+
+class Silent:
+    """Lets nothing be written, as for a dry run."""
+
+    def __call__(self, execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        return None if sql.startswith("UPDATE") else execute(sql, params, many, context)
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_run_inside_of_a_wrapper_of_statements_is_refused(tables: str, *, opened: bool) -> None:
+    """The run's own connections would not have it, and write. One that each new connection gets is
+    no matter, and jobs in this process have it.
+    """
+    silent = Silent()
+    if not opened:
+        connection.close()
+    with connection.execute_wrapper(silent):
+        with pytest.raises(UsageError, match=r"inside of execute_wrapper\(Silent\) of the connection 'default'"):
+            start()
+        integration.check_start(here=True)
+
+        def give(connection: Any, **_: Any) -> None:
+            connection.execute_wrappers.append(Silent())
+
+        connection_created.connect(give)
+        try:
+            integration.check_start()
+        finally:
+            connection_created.disconnect(give)
 
 
 def test_a_run_in_another_thread_than_the_transaction_is_refused(tables: str) -> None:
