@@ -673,6 +673,7 @@ COVERED_BY = {
         "master/stores/sqlite/history master/stores/sqlite/steering master/stores/sqlite/store"
     ),
     "tests/django_orm/test_description.py": "django_orm/description",
+    "tests/django_orm/test_key_columns.py": "django_orm/key_columns",
     "tests/django_orm/test_connections.py": "django_orm/connections",
     "tests/django_orm/test_ranges.py": "django_orm/ranges",
     "tests/django_orm/test_rows.py": (

@@ -34,8 +34,6 @@ TEXT_FIELDS = ("CharField", "TextField", "SlugField", "EmailField", "URLField")
 PLAIN_VALUES = frozenset({bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, uuid.UUID})
 """Types of values that a state keeps."""
 
-SQLITE_DIGITS = 15  # most digits of a decimal that SQLite, which stores a float, keeps exactly
-
 
 class _Compared(Func):  # type: ignore[misc]  # Django has no types
     """A row comparison: ``(a, b) > (1, 2)``, which the index over a and b answers at once."""
@@ -179,7 +177,7 @@ class Key:
 
     def _storable(self, field: Any, part: Any) -> Any:
         plain = _plain(field, part)
-        if type(plain) not in PLAIN_VALUES and not isinstance(plain, tuple | list):
+        if type(plain) not in PLAIN_VALUES and not _is_kept(plain):
             raise UsageError(
                 f"{self.model._meta.label}.{field.name} has the value {plain!r}, a {type(plain).__name__}, which no "
                 "state can keep as a key. Read along another key, such as the primary one."
@@ -218,20 +216,6 @@ class Key:
     def bare_fields(self) -> list[Any]:
         """The fields of the key; of a foreign key, the one that it leads to."""
         return [_bare(field) for field in self.fields]
-
-    def check_database(self, vendor: str) -> None:
-        """See that the database keeps the values of the key as they are.
-
-        Raises:
-            UsageError: it rounds them, so that several rows have what looks like one key.
-        """
-        for field in self.bare_fields:
-            if vendor == "sqlite" and _kind(field) == "DecimalField" and (field.max_digits or 99) > SQLITE_DIGITS:
-                raise UsageError(
-                    f"{self.model._meta.label}.{field.name} has {field.max_digits} digits, and SQLite keeps decimals "
-                    f"as floats with {SQLITE_DIGITS} of them: rows whose keys differ look alike. Read along another "
-                    "key, such as an integer."
-                )
 
     def _check(self, *, unique: bool) -> None:
         label, names = self.model._meta.label, tuple(field.name for field in self.fields)
@@ -315,6 +299,8 @@ def _fitting(field: Any, value: Any) -> Any:
         raise TypeError("a key is never NULL")
     if type(value) not in PLAIN_VALUES:
         value = _plain(bare, value)
+    if kind in INTEGERS and isinstance(value, Decimal) and value % 1 == 0:
+        value = int(value)  # as a numeric column without decimal places gives it
     if kind in INTEGERS and type(value) is not int:
         raise TypeError("no int")
     if kind in TEXT_FIELDS and not isinstance(value, str):
@@ -333,15 +319,32 @@ def _plain(field: Any, value: Any) -> Any:
         prepared = prepared.value
     if isinstance(prepared, memoryview | bytearray):
         return bytes(prepared)
+    if isinstance(prepared, list | tuple):  # an array: a key is hashed
+        return _tuple_of(prepared)
     if type(prepared) not in PLAIN_VALUES:
         kinds: tuple[Any, ...] = (str, int, float, bytes)
         return next((kind(prepared) for kind in kinds if isinstance(prepared, kind)), prepared)
     return prepared
 
 
+def _tuple_of(value: Any) -> Any:
+    return tuple(map(_tuple_of, value)) if isinstance(value, list | tuple) else value
+
+
+def _is_kept(value: Any) -> bool:
+    """Return whether a state keeps what an array's value was made into."""
+    return isinstance(value, tuple) and all(type(one) in PLAIN_VALUES or _is_kept(one) for one in value)
+
+
 def _python(field: Any, value: Any) -> Any:
     """Return a plain value as the field of a project wants it in a condition."""
     bare = _bare(field)
+    if isinstance(value, Decimal) and not value.is_finite():
+        raise UsageError(
+            f"A row of {field.model._meta.label} has {value} as its {field.name}, with which Django compares nothing: "
+            f"mend that row, leave it out with a condition, such as .filter({field.name}__lt=10**12), or read along "
+            "another key."
+        )
     return value if type(bare).__module__.startswith("django.") else bare.to_python(value)
 
 

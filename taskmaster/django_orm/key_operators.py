@@ -20,7 +20,7 @@ from taskmaster.django_orm.queries import ask
 from taskmaster.errors import UsageError
 from taskmaster.sources.index_operators import OPERATORS_OF_INDEXES
 
-__all__ = ["check_moments", "check_operators"]
+__all__ = ["check_moments", "check_operators", "has_hours_twice"]
 
 LAST_YEAR_OF_ZONES = 2038  # up to which zones are looked at
 
@@ -70,7 +70,7 @@ def check_moments(queryset: ReadableQuerySet, key: Key, patience: float, *, rang
     # psycopg2 gives the time of day in the zone, without saying which of the two it was.
     exact = connection.Database.__name__ == "psycopg" if settings.USE_TZ else ranges
     zone = connection.timezone_name
-    if exact or not _has_hours_twice(zone):
+    if exact or not has_hours_twice(zone):
         return
     for field in fields:
         if ask(queryset, partial(_is_converted, field.model._meta.db_table, field.column), patience):
@@ -82,7 +82,7 @@ def check_moments(queryset: ReadableQuerySet, key: Key, patience: float, *, rang
             )
 
 
-def _has_hours_twice(zone: str) -> bool:
+def has_hours_twice(zone: str) -> bool:
     """Return whether clocks were, or will be, turned back since 1970."""
     moments = [
         datetime(year, month, 1, tzinfo=UTC) for year in range(1970, LAST_YEAR_OF_ZONES) for month in range(1, 13)

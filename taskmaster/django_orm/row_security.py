@@ -12,6 +12,7 @@ from typing import Any
 from django.db import connections
 
 from taskmaster.django_orm.key import Key, ReadableQuerySet
+from taskmaster.django_orm.key_columns import check_columns
 from taskmaster.django_orm.key_operators import check_moments, check_operators
 from taskmaster.django_orm.queries import ask
 from taskmaster.errors import UsageError
@@ -34,7 +35,7 @@ def check_order(queryset: ReadableQuerySet, key: Key, patience: float, *, ranges
     Raises:
         UsageError: it does not; says why, with the cure.
     """
-    key.check_database(connections[queryset.db].vendor)
+    check_columns(queryset, key, patience)
     check_operators(queryset, key, patience)
     check_moments(queryset, key, patience, ranges=ranges)
     check_row_security(queryset, patience)

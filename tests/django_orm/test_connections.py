@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.db import connection, connections, router, transaction
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 from support.commands import wait_for
 from support.django_projects import database_of
 from support.library.models import Author, Post
@@ -195,10 +196,11 @@ def test_ranges_are_written_where_the_router_says(
     Author.objects.bulk_create(Author(name="Ann") for _ in range(10))
     replica = also("replica", {**database_of(database), "OPTIONS": {"options": "-c default_transaction_read_only=on"}})
     monkeypatch.setattr(router, "routers", [Routed()])
+    with CaptureQueriesContext(connections["default"]) as asked:
+        found = [pickle.loads(pickle.dumps(job.payload)) for job in QuerySetRanges(rows(), rows=4).iterate(None)]
     connections["default"].close()
-    found = [pickle.loads(pickle.dumps(job.payload)) for job in QuerySetRanges(rows(), rows=4).iterate(None)]
 
-    assert connections["default"].connection is None, "borders are read from the replica"
+    assert all("DESC LIMIT 1" in one["sql"] for one in asked), "the primary says how far the replica has to be"
     assert replica.connection is not None
     assert [one.queryset().count() for one in found] == [4, 4, 2]
     assert connections["default"].connection is None, "so are the rows"

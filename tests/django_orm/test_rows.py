@@ -110,11 +110,16 @@ def test_a_row_that_is_deleted_meanwhile_does_not_stop_it(posts: list[int]) -> N
     assert Post.objects.count() == 0
 
 
+def asked_before() -> int:
+    """Return how many queries are about the catalogue: the key's column, and row-level security."""
+    return 2 if connection.vendor == "postgresql" else 0
+
+
 def test_a_page_is_one_query_and_the_rest_is_not_read(posts: list[int]) -> None:
-    """As many queries as pages, each with a limit, after one about PostgreSQL's row-level security;
+    """As many queries as pages, each with a limit, after those about PostgreSQL's catalogue;
     nothing is read before it is asked for.
     """
-    before = connection.vendor == "postgresql"
+    before = asked_before()
     with CaptureQueriesContext(connection) as queries:
         rows = iter(RangeQuerySetWrapper(Post.objects.all(), 100))
         assert len(queries) == 0
@@ -213,7 +218,7 @@ def test_related_rows_are_read_with_the_page(posts: list[int]) -> None:
         with CaptureQueriesContext(connection) as queries:
             assert {post.author.name for post in RangeQuerySetWrapper(queryset, 100)} == {"Ann"}
         # The last page is empty, and needs no authors.
-        assert len(queries) == 4 * each + 1
+        assert len(queries) == asked_before() + 4 * each + 1
 
 
 def test_an_object_that_a_join_repeats_comes_once(posts: list[int]) -> None:
@@ -421,7 +426,7 @@ def test_a_queryset_is_a_source(posts: list[int], jobs: Any) -> None:
     with connection.execute_wrapper(note):
         rows = source.iterate(None)
         assert [next(rows).id, next(rows).id] == [3, 6]
-    assert len(asked) == 3  # both ends, and a page
+    assert len(asked) == asked_before() + 3  # both ends, and a page
     assert source.resumes_by_key
     assert source.job_key(next(rows)) == 9
     assert ids(source.iterate(1194, resume=True)) == [1197, 1200]
