@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection, transaction
 from django.db.backends.signals import connection_created
+from django.utils.functional import SimpleLazyObject
 from support.django_projects import database_of
 from support.library.models import Author
 
@@ -81,6 +82,7 @@ def test_a_run_in_another_thread_than_the_transaction_is_refused(tables: str) ->
     transaction is no concern of the run.
     """
     said: list[str] = []
+    lazy = SimpleLazyObject(lambda: 1 / 0)  # as that of an app whose settings are not there
 
     def run() -> None:
         try:
@@ -106,6 +108,7 @@ def test_a_run_in_another_thread_than_the_transaction_is_refused(tables: str) ->
 
     assert ["with processes=0, or use a TransactionTestCase" in one for one in said] == [True, True, False, False]
     assert said[2:] == ["done", "done"]
+    del lazy
 
 
 def test_a_temporary_table_is_the_script_s_alone(tables: str) -> None:
