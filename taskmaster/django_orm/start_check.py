@@ -79,7 +79,7 @@ def check_threads(*, here: bool) -> None:
     if threading.current_thread() is threading.main_thread():
         return
     me = threading.get_ident()
-    # By their types: isinstance() would have lazy objects of Django's made, some of which cannot be.
+    # By their types: isinstance() would make lazy objects of Django's, some of which cannot be.
     for connection in [one for one in gc.get_objects() if issubclass(type(one), BaseDatabaseWrapper)]:
         if connection.connection is None or connection._thread_ident == me:  # has no other name
             continue
