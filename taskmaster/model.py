@@ -42,7 +42,7 @@ BATCH_SECONDS = 0.5
 
 GATHERING_WORKERS = 8
 """Worker processes from which on a slave asks for several batches at once, as long as none of them
-is idle.
+is idle, or the fleet is very large.
 """
 
 LONG_JOB_SECONDS = 3.0

@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks.fleet.simulated_master import SimulatedMaster
 from taskmaster import __version__
 from taskmaster.job_times import NO_TIMES, counted
-from taskmaster.model import GATHERING_WORKERS, LONG_JOB_SECONDS, PROTOCOL, Report, ReportEnd
+from taskmaster.model import BATCH_SECONDS, GATHERING_WORKERS, LONG_JOB_SECONDS, PROTOCOL, Report, ReportEnd
 from taskmaster.slave.exchange_schedule import GATHERED
 from taskmaster.slave.worker.worker import TIMED_SECONDS
 
@@ -88,6 +88,7 @@ class Slave:
         "fresh",
         "gather",
         "id",
+        "patient",
         "running",
         "said_at",
         "stale",
@@ -106,6 +107,7 @@ class Slave:
         self.begun = 0
         self.said_at = self.ask_at = 0.0
         self.every = RENEW_SECONDS
+        self.patient = False  # these pass although a worker has nothing
         self.gather = 0.0  # seconds from one exchange to the next one, while all workers have something to do
 
 
@@ -279,6 +281,7 @@ class Fleet:
         answer = self._serve("exchange", slave.id, reports, (asks, self.shape.batch, 0, ""))
         _, pause, batches, _, _, tickets, _, work = answer
         slave.gather = GATHERED * work if workers >= GATHERING_WORKERS else 0.0
+        slave.patient = slave.gather > 0 and work > BATCH_SECONDS
         slave.said_at = self.now
         self.handled += sum(work.jobs for work in ended)
         for token, jobs, *_ in batches:
@@ -289,7 +292,7 @@ class Fleet:
         self._fill(slave)
         slave.every = min(RENEW_SECONDS, pause)
         if batches and asks > len(batches):
-            self._soon(slave)
+            self._soon(slave, slave.said_at + (slave.gather if slave.patient else 0.0))
         elif asks and not batches:
             slave.every = RENEW_SECONDS
             slave.ask_at = self.now + pause
@@ -323,4 +326,4 @@ class Fleet:
         self._fill(slave)
         gathered = slave.said_at + slave.gather
         all_busy = len(slave.running) + len(slave.stale) >= self.shape.workers
-        self._soon(slave, gathered if all_busy else min(gathered, slave.ask_at))
+        self._soon(slave, gathered if all_busy or slave.patient else min(gathered, slave.ask_at))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskmaster.model import GATHERING_WORKERS
+from taskmaster.model import BATCH_SECONDS, GATHERING_WORKERS
 
 __all__ = ["ExchangeSchedule"]
 
@@ -30,18 +30,28 @@ class ExchangeSchedule:
         self._read_at = 0.0  # when the workers' progress was read last
         self._read_every = FIRST_PROGRESS_SECONDS
         self._gather = 0.0  # seconds from one exchange that asks to the next one
+        self._patient = False  # they pass although a worker has nothing
 
     def gather(self, batch_seconds: float, workers: int) -> None:
         """Note what work a batch is to be, and how many workers there are."""
         self._gather = GATHERED * batch_seconds if workers >= GATHERING_WORKERS else 0.0
+        # The master wants longer batches where a fleet is so large that it could not answer all of
+        # it at once: a worker is without one there because others are, and each that asked for
+        # itself would take from the master what feeds five.
+        self._patient = self._gather > 0 and batch_seconds > BATCH_SECONDS
 
     def may_ask(self, now: float) -> bool:
         """Return whether a batch may be asked for, if a worker can take one."""
         return now >= self._ask_at
 
-    def has_gathered(self, now: float) -> bool:
-        """Return whether it is time to ask although every worker has a batch that it runs."""
-        return now >= self._posted_at + self._gather
+    def has_gathered(self, now: float, *, idle: bool) -> bool:
+        """Return whether it is time to ask.
+
+        Args:
+            now: the time.
+            idle: a worker has none, which is a reason of its own unless the fleet is very large.
+        """
+        return (idle and not self._patient) or now >= self._posted_at + self._gather
 
     def gathers(self, now: float, *, free: bool, idle: bool) -> bool:
         """Return whether the end of a batch is told later, together with others: every worker has
@@ -52,7 +62,7 @@ class ExchangeSchedule:
             free: a worker can take a batch.
             idle: a worker has none.
         """
-        return free and not self.has_gathered(now) and not (idle and self.may_ask(now))
+        return free and not self.has_gathered(now, idle=idle and self.may_ask(now))
 
     def reads_progress(self, now: float) -> bool:
         """Return whether it is time to read how far the workers have got."""
@@ -94,7 +104,8 @@ class ExchangeSchedule:
         if working:
             due = min(due, self._read_at + self._read_every)
         if free:
-            due = min(due, self._ask_at if idle else max(self._ask_at, self._posted_at + self._gather))
+            at_once = idle and not self._patient
+            due = min(due, self._ask_at if at_once else max(self._ask_at, self._posted_at + self._gather))
         return due - now
 
     def _exchange_at(self, lease: float, *, often: bool) -> float:

@@ -208,7 +208,7 @@ class Supervisor:
         gathers = schedule.gathers(now, free=free > 0, idle=room.idle)
         urgent = in_flight.urgent(gathers=gathers) or in_flight.singly
         may = free > 0 and (urgent or schedule.may_ask(now))
-        ask = may and (schedule.has_gathered(now) or room.idle)
+        ask = may and schedule.has_gathered(now, idle=room.idle)
         read = working and schedule.reads_progress(now)
         if read:
             self._read_progress(now)

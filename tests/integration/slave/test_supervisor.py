@@ -62,10 +62,10 @@ class Slave:
         """Take a batch."""
         self.held.append(self.in_flight.take(lent))
 
-    def answer(self, batches: int = 0, pause: float = 30.0) -> None:
+    def answer(self, batches: int = 0, pause: float = 30.0, work: float = BATCH_SECONDS) -> None:
         """Let the master answer."""
         lent = tuple(WireBatch(f"{self.now}.{number}", 1, False, False, 0, b"") for number in range(batches))
-        self.supervisor.answered(Answer(AnswerState.RUN, pause, lent, work=BATCH_SECONDS))
+        self.supervisor.answered(Answer(AnswerState.RUN, pause, lent, work=work))
 
     def turns(self, seconds: float) -> int:
         """Let time pass, with a master that answers at once and has nothing; return how often the
@@ -121,13 +121,30 @@ def test_ends_of_batches_are_told_together_while_every_worker_has_another_one(sl
 
 def test_the_end_of_a_batch_is_told_at_once_where_its_worker_has_no_other_one(slave: Slave):
     """A worker that has nothing to do is a reason to ask."""
+    slave.posts(1.0)
+    slave.answer(0, work=0.5)
     slave.in_flight.finish(slave.held[0], 1)
     slave.pool.room = Room(2, idle=True)
 
-    ((reports, want),) = slave.posts(0.1)
+    ((reports, want),) = slave.posts(0.01)
 
     assert len(reports) == 1
     assert want.batches == 2
+
+
+def test_workers_of_a_very_large_fleet_ask_together_also_where_they_have_nothing(slave: Slave):
+    """Else a master that is behind is asked for single batches, and falls behind further."""
+    slave.in_flight.finish(slave.held[0], 1)
+    slave.pool.room = Room(2, idle=True)
+
+    assert slave.posts(0.5) == []
+
+    slave.in_flight.finish(slave.held[1], 1)
+    slave.pool.room = Room(3, idle=True)
+    ((reports, want),) = slave.posts(0.5)
+
+    assert len(reports) == 2
+    assert want.batches == 3
 
 
 def test_a_slave_that_is_told_when_to_ask_again_tells_no_end_of_a_batch_before_it_has_gathered(slave: Slave):

@@ -60,11 +60,28 @@ def test_a_slave_with_many_workers_asks_for_several_batches_at_once(schedule, wo
     schedule.gather(8.0, workers)
 
     assert schedule.may_ask(100.0)
-    assert schedule.has_gathered(at)
-    assert not schedule.has_gathered(at - 0.01)
-    assert schedule.until_next(100.0, LEASE, working=False, resting=False, free=True, idle=True) <= 0
+    assert schedule.has_gathered(at, idle=False)
+    assert not schedule.has_gathered(at - 0.01, idle=False)
     others = schedule.until_next(100.0, LEASE, working=False, resting=False, free=True, idle=False)
     assert others == pytest.approx(at - 100.0)
+
+
+@pytest.mark.parametrize(("work", "patient"), [(0.5, False), (8.0, True)])
+def test_a_worker_that_has_none_waits_for_the_others_where_a_fleet_is_very_large(schedule, work: float, patient: bool):
+    """The master wants longer batches there. It could not answer each that asks for itself, and
+    those are idle whom it has not answered yet.
+    """
+    schedule.gather(work, 64)
+    schedule.posted(100.0, asked=True)
+    schedule.answered(100.0, 5.0, fed=True)
+    early, late = 100.0 + work / 10, 100.0 + work / 8
+
+    assert schedule.has_gathered(early, idle=True) is not patient
+    assert schedule.gathers(early, free=True, idle=True) is patient
+    until = schedule.until_next(early, LEASE, working=False, resting=False, free=True, idle=True)
+    assert (until > 0) is patient
+    assert schedule.has_gathered(late, idle=True)
+    assert schedule.until_next(late, LEASE, working=False, resting=False, free=True, idle=True) <= 0
 
 
 @pytest.mark.parametrize("workers", [64, 7])
@@ -76,7 +93,6 @@ def test_ends_of_batches_are_gathered_while_no_worker_could_be_given_another_one
     schedule.answered(100.0, 5.0, fed=True)
 
     assert schedule.gathers(100.5, free=True, idle=False) is many
-    assert not schedule.gathers(100.5, free=True, idle=True), "it may be asked for one"
     assert not schedule.gathers(100.5, free=False, idle=False), "none is asked for, as at a slave's end"
     assert not schedule.gathers(101.0, free=True, idle=False)
 
