@@ -213,7 +213,7 @@ def plain_dumps(value: Any, buffer_callback: Callable[[Any], Any] | None = None)
         pickle.PicklingError: something in it is not plain, or there are too many.
     """
     file = io.BytesIO()
-    _PlainPickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
+    _PlainPickler(file, 5, True, buffer_callback).dump(value)  # names of arguments take a tenth of the time
     data = file.getvalue()
     if len(data) > MAX_OPCODES:  # with fewer bytes, there cannot be too many
         check_plain(data)
@@ -228,7 +228,9 @@ def plain_loads(data: bytes | bytearray, buffers: Sequence[Any] = ()) -> Any:
     """
     check_plain(data)
     try:
-        value = None if buffers and len(data) <= SHALLOW_BYTES else _load(data, [b""] * len(buffers))
+        if not buffers and len(data) <= SHALLOW_BYTES:  # nearly all that slaves say
+            return _PlainUnpickler(io.BytesIO(data)).load()
+        value = None if len(data) <= SHALLOW_BYTES else _load(data, [b""] * len(buffers))
         if len(data) > SHALLOW_BYTES:
             _check_depth(value)
         return _load(data, buffers) if buffers else value
