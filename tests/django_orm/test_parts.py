@@ -227,7 +227,7 @@ def test_rows_of_a_key_that_the_memory_would_not_hold_are_refused(
     """Unless they cannot differ, as those that a condition repeats, or are told apart by the
     database.
     """
-    monkeypatch.setattr("taskmaster.django_orm.rows.LARGEST_PAGE_BYTES", 5_000)
+    monkeypatch.setattr("taskmaster.django_orm.rows.LARGEST_PAGE_BYTES", 3_000)
     Post.objects.update(year=2000)
     with_many_posts([2000] * 100)
     alike = Author.objects.annotate(year=F("post__year"))

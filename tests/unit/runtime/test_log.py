@@ -78,7 +78,7 @@ def test_a_warning_that_comes_again_and_again_is_left_out(
     """
     now = [0.0]
     monkeypatch.setattr(log._CLEANING, "repeats", log._Repeats(lambda: now[0]))
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger=logger.name)
     for number in range(1000):
         logger.warning("lost the slave %s", number)
     assert len(caplog.records) == 100
@@ -99,7 +99,7 @@ def test_lines_for_those_who_look_closely_are_left_out_later(
 ) -> None:
     """Ten thousand slaves may come at once."""
     monkeypatch.setattr(log._CLEANING, "repeats", log._Repeats(lambda: 0.0))
-    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger=logger.name)
     for number in range(20_500):
         logger.info("the slave %s is connected", number)
         logger.debug("the slave %s has asked", number)
