@@ -296,7 +296,7 @@ class Fleet:
         elif asks and not batches:
             slave.every = RENEW_SECONDS
             slave.ask_at = self.now + pause
-            self._soon(slave, slave.ask_at)
+            self._soon(slave, max(slave.ask_at, slave.said_at + slave.gather) if slave.patient else slave.ask_at)
 
     def _fill(self, slave: Slave) -> None:
         """Begin what waits, where a worker is free."""
