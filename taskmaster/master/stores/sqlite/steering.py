@@ -28,14 +28,15 @@ TRAIL_STATEMENTS = [statement.strip() for statement in TABLES.split(";") if stat
 LIVE = "SELECT run, name, value, by, at, reason, until, seal FROM live WHERE run = ? ORDER BY at, name"
 # What the exit code of a run depends on, however much has been changed in it since.
 LASTING = (
-    "(SELECT MAX(seq) FROM trail WHERE run = ?1 AND (command IN ('ended-badly', 'left-out') OR "
-    "after = 'nothing is lost') GROUP BY command)"
+    "SELECT MAX(seq) FROM {rows} (command IN ('ended-badly', 'left-out') OR after = 'nothing is lost') GROUP BY command"
 )
 TRAIL = (
-    "SELECT run, seq, at, command, user, host, peer, via, reason, before, after, seal FROM trail "  # noqa: S608
-    "WHERE run = ?1 AND (seq IN (SELECT seq FROM trail WHERE run = ?1 ORDER BY seq DESC LIMIT 1000) OR "
-    f"seq IN {LASTING}) ORDER BY seq"
+    "WITH whole AS (SELECT * FROM trail WHERE run = ?) "  # noqa: S608
+    "SELECT run, seq, at, command, user, host, peer, via, reason, before, after, seal FROM whole "
+    "WHERE seq IN (SELECT seq FROM whole ORDER BY seq DESC LIMIT 1000) OR "
+    f"seq IN ({LASTING.format(rows='whole WHERE')}) ORDER BY seq"
 )
+OLD = f"run = ? AND seq <= ? AND seq NOT IN ({LASTING.format(rows='trail WHERE run = ? AND')})"
 MOST_TRAIL_ROWS_STORED = 10_000  # of a run's trail; beyond, the oldest go
 
 
@@ -53,7 +54,7 @@ def write(tally: Tally, run: str, checkpoint: Checkpoint) -> None:
     if checkpoint.trail:
         tally.put("trail", [_row(run, row) for row in checkpoint.trail])
         oldest = checkpoint.trail[-1].seq - MOST_TRAIL_ROWS_STORED
-        tally.remove("trail", f"run = ?1 AND seq <= ?2 AND seq NOT IN {LASTING}", run, oldest)
+        tally.remove("trail", OLD, run, oldest, run)
 
 
 def changes(found: Sequence[tuple[object, ...]]) -> list[LiveChange]:
