@@ -83,7 +83,7 @@ class EngineChoice:
         reached_from(scheduler, listening, self.advertise)
 
     def _say_that_it_stays(self, ray: RayCluster) -> None:
-        """Say what is missing for slaves on machines that Ray adds, where so many are wanted."""
+        """Warn where more slaves are wanted than fit here, and none can run on machines that Ray adds."""
         room, wanted = ray.poll().workers, self.options.slaves or 0
         if ray.stays and wanted > room:
             logger.warning(

@@ -82,7 +82,7 @@ _UNPACK = {4: struct.Struct("<I").unpack_from, 8: struct.Struct("<Q").unpack_fro
 _FILLS = frozenset(b"su")  # SETITEM and SETITEMS
 _TEXTS = frozenset(b"\x8cX\x8d")
 _GETS = {ord("h"): struct.Struct("<B").unpack_from, ord("j"): struct.Struct("<I").unpack_from}
-_TUPLES = {0x85: 1, 0x86: 2, 0x87: 3}  # of so many values
+_TUPLES = {0x85: 1, 0x86: 2, 0x87: 3}  # how many values each takes
 _SILENT = frozenset(b"\x80\x95\x98")  # PROTO, FRAME and READONLY_BUFFER leave the stack as it is
 
 

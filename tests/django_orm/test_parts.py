@@ -187,7 +187,7 @@ def test_whole_groups_are_read(posts: list[int]) -> None:
 
 
 def with_many_posts(years: list[int]) -> None:
-    """Make one more author between the others, with so many posts."""
+    """Give the author 6 a post of each of these years, and no others."""
     Author.objects.filter(id=6).update(name="busy")
     Post.objects.filter(author=6).delete()
     Post.objects.bulk_create(

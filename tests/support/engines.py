@@ -43,8 +43,8 @@ def loky():
 
 
 def fake_machines(number: int) -> str:
-    """What Ray's autoscaler is to add nodes by, all of them on this machine: at most so many, of
-    one CPU, which go when they have been idle for some seconds.
+    """Return the configuration by which Ray's autoscaler adds at most ``number`` nodes of one CPU,
+    all on this machine. A node goes when it has been idle for some seconds.
     """
     of_provider = ("use_node_id_as_ip", "disable_node_updaters", "disable_launch_config_check")
     kinds = {"head": (1, 0), "added": (1, number)}

@@ -108,7 +108,7 @@ def test_values_of_a_changing_record_change():
 
 
 def often_made(made: type, *args: object) -> None:
-    """Make so many objects of a class that its constructor has been compiled."""
+    """Make objects of a class until its constructor has been compiled."""
     for _ in range(records._FEW + 1):
         made(*args)
 

@@ -3,7 +3,7 @@
 A pool of connections that an ``async def setup()`` opens belongs to the loop in which it was
 opened. So ``setup``, the jobs and ``teardown`` share one loop, however the jobs are run. It goes on
 when a task or a call in it raises ``KeyboardInterrupt`` or ``SystemExit``, which end other loops:
-that belongs to whoever awaits the task.
+the exception goes to the job that awaits the task.
 """
 
 from __future__ import annotations
