@@ -83,7 +83,7 @@ class EngineChoice:
         reached_from(scheduler, listening, self.advertise)
 
     def _say_that_it_stays(self, ray: RayCluster) -> None:
-        """Warn where more slaves are wanted than fit here, and none can run on machines that Ray adds."""
+        """Warn that slaves stay on this machine, where more are wanted than it has CPUs for."""
         room, wanted = ray.poll().workers, self.options.slaves or 0
         if ray.stays and wanted > room:
             logger.warning(
