@@ -50,7 +50,7 @@ class BatchLimit:
         """Return the most jobs for one batch, so that every worker finds work and a blob stays
         small.
         """
-        if want.jobs == 1:  # of jobs that take long; for a batch of one, the rest is a fiftieth of an exchange
+        if want.jobs == 1:  # of jobs that take long; for a batch of one, the rest is a thirtieth of an exchange
             return self.cut(1, want.reason)
         # A worker that runs many jobs at once gets one for each, as long as there are as many for
         # the others.
