@@ -9,7 +9,8 @@ PIP = "$(BIN)/python" -m pip --disable-pip-version-check --quiet
 # Else each of the test run's workers would compile all tests anew, where the environment forbids to keep what it made.
 unexport PYTHONDONTWRITEBYTECODE
 # As many at a time as tests/conftest.py says, in its order. A file stays together, for its servers and fixtures.
-PYTEST = "$(BIN)/python" -m pytest -n auto --dist loadfile --no-loadscope-reorder
+# Where a process of the tests crashes, the run ends: one that takes its place would wait for ever (pytest-xdist 3.8).
+PYTEST = "$(BIN)/python" -m pytest -n auto --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 DEMO = build/demo
 # The peers are many, and nothing else needs them: they have an environment of their own.
 BENCH = build/bench/venv

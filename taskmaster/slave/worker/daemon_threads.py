@@ -139,6 +139,9 @@ def _size_of(one: Any) -> int:
 def _stacks() -> dict[threading.Thread, list[FrameType]]:
     """Return the frames of each daemon thread that is not Taskmaster's, the innermost first."""
     tops = sys._current_frames()  # noqa: SLF001
+    # With this function's own frame, these would be a cycle: what other threads let go meanwhile
+    # would be left to the garbage collection, which crashes Python 3.12 over a Queue's messages.
+    del tops[threading.get_ident()]
     stacks: dict[threading.Thread, list[FrameType]] = {}
     for thread in threading.enumerate():
         top = tops.get(thread.ident or 0)

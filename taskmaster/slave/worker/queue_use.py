@@ -122,8 +122,8 @@ def _is_blocked(top: FrameType, descriptor: int) -> bool:
     descriptor, as Linux says: one that has read and waits for its turn to go on looks the same to
     Python. True where the system does not say.
     """
-    running = sys._current_frames().items()  # noqa: SLF001
-    idents = [ident for ident, frame in running if frame is top]
+    # All frames are not kept in a variable: with this function's own, they would be a cycle.
+    idents = [ident for ident, frame in sys._current_frames().items() if frame is top]  # noqa: SLF001
     natives = [one.native_id for one in threading.enumerate() if one.ident in idents]
     if not natives:
         return False  # it has gone on

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import multiprocessing.connection
 import queue
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -289,3 +291,39 @@ def test_a_queue_between_processes_says_how_much_is_in_it() -> None:
     assert jobs.get(timeout=10) == 1
     assert amounts(jobs) == (0, 1)
     jobs.close()
+
+
+class Message:
+    """What a thread has got, and lets go."""
+
+
+@pytest.mark.parametrize("kind", [queue.Queue, multiprocessing.SimpleQueue])
+def test_a_look_leaves_nothing_of_a_thread_to_the_garbage_collection(kind: Callable[[], Any]) -> None:
+    """In Python 3.12 and 3.13 it fails, or crashes, where a queue's message is in a cycle."""
+    jobs, seen, gone = kind(), threading.Event(), threading.Event()
+    alive: list[weakref.ref[Message]] = []
+
+    def handle() -> None:
+        message = Message()
+        alive.append(weakref.ref(message))
+        seen.wait(30.0)
+
+    def write() -> None:
+        handle()
+        gone.set()
+        jobs.get()
+
+    thread = daemon(write)
+    wait_for("the message", lambda: alive)
+    gc.disable()
+    try:
+        for _ in range(3):
+            threads_sentence()
+        seen.set()
+        assert gone.wait(30.0)
+        threads_sentence()  # at the queue now
+        assert alive[0]() is None
+    finally:
+        gc.enable()
+    jobs.put(None)
+    thread.join()
