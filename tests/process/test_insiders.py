@@ -215,6 +215,8 @@ def call(method: str, *args: object) -> bytes:
 
 
 LONG = {
+    "two thousand integers with one hash": call("exchange", "s", [n * (2**61 - 1) for n in range(2000)], 1),
+    "a report of a thousand names": call("exchange", "s", {f"{n:05}": n for n in range(1000)}, 1),
     "reports that take long to read": call("exchange", "s", list(range(40_000)), 1),
     "questions for what failed": call("failures", 0, None),
     "many questions at once": call("failures", 0, None) * 300,
