@@ -6,6 +6,7 @@ lets requests in, ``master/steer_service`` applies them under the master's one l
 - ``records``: a live change, and a row of the trail, as the state keeps them;
 - ``request``: what a client asks for, checked: the command, and the name of the person;
 - ``trail``: who changed what, from the last session to this one, and what of it is not written yet;
+- ``allowance``: how many changes of a kind there may be;
 - ``amounts``: times and rates;
 - ``slave_names``: which of the connected slaves a person means;
 - ``quiet_slaves``: slaves that get no more jobs, as the state keeps them;

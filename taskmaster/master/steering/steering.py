@@ -17,6 +17,7 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.replay import Selection
 from taskmaster.master.broker.slaves import Quieted
 from taskmaster.master.steering import quiet_slaves
+from taskmaster.master.steering.allowance import Allowance
 from taskmaster.master.steering.amounts import (
     BY_DEFAULT,
     OFF,
@@ -96,6 +97,7 @@ class Steering:
         self._steered = steered
         self._settings = settings
         self._rate, self._run = rate, run
+        self._allowance = Allowance()
         self._version = self._saved_version = 0
         self._commands: dict[Command, Callable[[SteerRequest, float], _Done]] = {
             Command.PAUSE: self._pause,
@@ -195,12 +197,14 @@ class Steering:
                 return known
             if self._run and request.run not in ("", self._run):
                 raise UsageError(f"The run {request.run} is not at work here any more: this is the run {self._run}.")
+            self._allowance.check(request.command, now)
             done = self._commands[request.command](request, now)
         except UsageError as exc:
             return {"ok": False, "why": str(exc)}
         self.applied[str(request.command)] += 1
         row = 0
         if done.changed:
+            self._allowance.spend(request.command, now)
             row = self.trail.add(now, request, peer, before=done.before, after=done.after).seq
         answer = {
             "ok": True,
@@ -266,9 +270,10 @@ class Steering:
         _only(request, "now")
         at_once = request.arguments.get("now") == "yes"
         why = f" ({request.reason})" if request.reason else ""
+        news = at_once or not self._broker.draining
         self._steered.stop(f"Stopped by {request.who}{why}", at_once=at_once)
         how = "at once" if at_once else "when the jobs that run have ended, or --grace is over"
-        return _Done(f"The run ends {how}, where it can go on.", "running", "stopped")
+        return _Done(f"The run ends {how}, where it can go on.", "running", "stopped", changed=news)
 
     def _quiet(self, request: SteerRequest, now: float) -> _Done:
         _only(request, "slave", "undo", "stay")
