@@ -279,7 +279,8 @@ def is_pure(module: str) -> bool:
 
 # What a pure module may use although it does not call itself one: values and their text.
 VALUES = {
-    "errors", "keys", "master.job_records", "master.key_equality", "model", "outcomes", "records", "redaction", "units",
+    "errors", "keys", "master.fingerprints", "master.job_records", "master.key_equality", "model", "outcomes",
+    "records", "redaction", "units",
 }  # fmt: skip
 # Threads, sockets, files, clocks, processes, and what only makes sense with one of them.
 IMPURE = {

@@ -7,8 +7,8 @@ done, ``farewell`` waits for the slaves when all is; ``service`` is what slaves 
 ``run_details`` what else there is to say of that; ``completion`` says how much is settled,
 ``standing`` what is waited for, ``summary`` what a session comes to, ``remarks`` what that means.
 ``skew`` compares the slaves, ``run_identity`` says what a state belongs to, ``job_identity`` tells
-jobs apart, ``key_equality`` tells which keys are one to a database, ``pickling`` makes bytes of
-jobs.
+jobs apart, ``fingerprints`` recognise them after a resume, ``key_equality`` tells which keys are
+one to a database, ``pickling`` makes bytes of jobs.
 
 ``steer_service`` lets a run be steered and looked at, ``failed_choice`` knows which failed jobs an
 operator means; ``condition`` and ``why`` say why it is no faster, ``work_time`` for how long it was

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from taskmaster import keys
 from taskmaster.errors import StateUnwritable
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.watermark import END, SettledRange, settled_range
 from taskmaster.master.completion import Completion
+from taskmaster.master.fingerprints import FINGERPRINT_BYTES, NO_FINGERPRINT, separate
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.pickling import pickled
@@ -188,7 +188,7 @@ class Checkpointer(threading.Thread):
         with self._lock:
             collected = self._broker.collect()
             prints = b"".join(found.prints or b"" for found in collected.recognised)
-            self._dedup.settled_again(keys.separate(prints))
+            self._dedup.settled_again(separate(prints))
             waiting = self._dedup.waiting()
             edge = self._dedup.edge(collected.checkpoint.mark)
             # What an operator has changed is of use until the session is over: failed jobs of a run
@@ -264,14 +264,14 @@ class Checkpointer(threading.Thread):
         prints = self._prints(settled)
         cut, end = settled.end - settled.tail, settled.end
         parts = [(settled.first, cut), (cut, end)] if settled.before is not None else [(settled.first, end)]
-        size = keys.FINGERPRINT_BYTES
+        size = FINGERPRINT_BYTES
         offsets = [((a - settled.first) * size, (b - settled.first) * size) for a, b in parts]
         return [SettledRow(*part, _existing(prints[a:b])) for part, (a, b) in zip(parts, offsets, strict=True)]
 
     def _prints(self, settled: SettledRange) -> bytes:
         if settled.prints is None:
             fingerprints = map(self._identity.fingerprint, settled.jobs or ())
-            settled.prints = b"".join(print_ or keys.NO_FINGERPRINT for print_ in fingerprints)
+            settled.prints = b"".join(print_ or NO_FINGERPRINT for print_ in fingerprints)
             settled.jobs = None
         return settled.prints
 
@@ -371,9 +371,9 @@ class Checkpointer(threading.Thread):
 
 def _existing(prints: bytes) -> bytes:
     """Return the fingerprints without the gaps of jobs that cannot have any."""
-    if keys.NO_FINGERPRINT not in prints:
+    if NO_FINGERPRINT not in prints:
         return prints
-    return b"".join(print_ for print_ in keys.separate(prints) if print_ != keys.NO_FINGERPRINT)
+    return b"".join(print_ for print_ in separate(prints) if print_ != NO_FINGERPRINT)
 
 
 def within(seconds: float) -> Callable[[], None]:

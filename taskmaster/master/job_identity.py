@@ -13,6 +13,7 @@ from typing import Any
 
 from taskmaster import keys
 from taskmaster.errors import KeyUnstorable
+from taskmaster.master.fingerprints import fingerprint, fingerprint_of_key
 from taskmaster.master.job_records import ParkedJob, PickledJob
 from taskmaster.runtime.tracebacks import one_line
 
@@ -58,7 +59,16 @@ class JobIdentity:
             KeyUnstorable: the job has no key, or one that would not come back as it went in, or
                 another one each time.
         """
-        text = keys.check(self.key(job))
+        return self._check(job, self.key(job))
+
+    def check_for_parking(self, job: Any) -> tuple[str, bytes]:
+        """Return the same with the fingerprint of the job, whose key is taken once for both."""
+        key = self.key(job)
+        text = self._check(job, key)
+        return text, job.fingerprint if isinstance(job, ParkedJob) else self._fingerprint(job, key, text)
+
+    def _check(self, job: Any, key: Any) -> str:
+        text = keys.check(key)
         if self._job_key is not None and not isinstance(job, ParkedJob):
             self._ask_again(job, text)
         return text
@@ -96,11 +106,15 @@ class JobIdentity:
             text = keys.encode(key)
         except BaseException:
             return b""
+        return self._fingerprint(job, key, text)
+
+    @staticmethod
+    def _fingerprint(job: Any, key: Any, text: str) -> bytes:
         payload = keys.payload_of(job)
         if payload is key:
-            return keys.fingerprint_of_key(text)  # to encode it once more takes as long as all the rest
+            return fingerprint_of_key(text)  # to encode it once more takes as long as all the rest
         try:
-            return keys.fingerprint(text, payload)
+            return fingerprint(text, payload)
         except BaseException:
             # It cannot be pickled, so it has failed and will fail again: it must not be written
             # down twice.

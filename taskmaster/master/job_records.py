@@ -2,7 +2,7 @@
 as parked.
 
 Values alone, which the broker makes and the stores keep. Keys are text here
-(``taskmaster.keys.encode``). Fingerprints are 16 bytes each (``taskmaster.keys.fingerprint``).
+(``taskmaster.keys.encode``). Fingerprints are 16 bytes each (``taskmaster.master.fingerprints``).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What is kept of a run: the record that a store gives, and the checkpoint that it is given. Pure.
 
 Keys are text here (``taskmaster.keys.encode``). Fingerprints are 16 bytes each
-(``taskmaster.keys.fingerprint``), concatenated where there are several.
+(``taskmaster.master.fingerprints``), concatenated where there are several.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ from support.cases import mostly_slow
 from support.file_disk import FileDisk
 from support.world import Violation, World
 
-from taskmaster import keys
 from taskmaster.errors import StateRefused
+from taskmaster.master.fingerprints import separate
 from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
 from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.run_record import Checkpoint, SettledRow
@@ -143,7 +143,7 @@ def is_one_of(record, history: list[dict]) -> dict | None:
         remembered = state["waiting"] + b"".join(state["above"][at] for at in sorted(state["above"]))
         same = (
             all(getattr(record, name) == state[name] for name in ("mark", "edge", "settled", "failures", "skipped"))
-            and sorted(keys.separate(record.remembered)) == sorted(keys.separate(remembered))
+            and sorted(separate(record.remembered)) == sorted(separate(remembered))
             and list(record.parked) == [state["parked"][number] for number in sorted(state["parked"])]
         )
         if same:

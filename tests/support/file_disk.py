@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from support.world import Disk, Violation
-from taskmaster import keys
+from taskmaster.master.fingerprints import separate
 from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.run_record import Checkpoint, RunRecord
 from taskmaster.master.stores.sqlite.store import SqliteStore
@@ -33,7 +33,7 @@ class FileDisk(Disk):
                 raise Violation(
                     f"{name} is {getattr(record, name)!r} in the file, and {getattr(expected, name)!r} is due"
                 )
-        if sorted(keys.separate(record.remembered)) != sorted(keys.separate(expected.remembered)):
+        if sorted(separate(record.remembered)) != sorted(separate(expected.remembered)):
             raise Violation("the file remembers other jobs than were written")
         if list(record.parked) != list(expected.parked):
             raise Violation(f"{record.parked} are parked in the file, and {expected.parked} are due")

@@ -23,7 +23,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from taskmaster.keys import FINGERPRINT_BYTES
+from taskmaster.master.fingerprints import FINGERPRINT_BYTES
 from taskmaster.master.key_equality import same
 from taskmaster.records import changing
 

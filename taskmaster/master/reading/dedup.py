@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from taskmaster import keys
+from taskmaster.master.fingerprints import separate
 from taskmaster.master.key_equality import same
 from taskmaster.master.run_record import RunRecord
 
@@ -29,7 +29,7 @@ class Dedup:
     """
 
     def __init__(self, record: RunRecord) -> None:
-        edge, rest = keys.separate(record.edge), keys.separate(record.remembered)
+        edge, rest = separate(record.edge), separate(record.remembered)
         self._unmet_edge = Counter(edge)
         self._unmet = Counter(rest)
         self._left = len(edge) + len(rest)

@@ -247,11 +247,8 @@ class Reader(threading.Thread):
         self._tell_times()
         with self._lock:
             to_split = self._broker.intake.write_ahead.next_split()
-            room = (
-                0
-                if self._broker.intake.exhausted
-                else min(PLANNED_JOBS, self._broker.intake.plan_room(self._broker.slaves.slots))
-            )
+            intake, slots = self._broker.intake, self._broker.slaves.slots
+            room = 0 if intake.exhausted else min(PLANNED_JOBS, intake.plan_room(slots))
         if to_split is not None:
             parts = [self._as_parked(job) for job in self._source.split(keys.decode(to_split.jobs[0].key))]
             with self._lock:
@@ -281,7 +278,8 @@ class Reader(threading.Thread):
             self._source.took([keys.decode(key) for key in jobs], seconds)
 
     def _as_parked(self, job: Any) -> ParkedJob:
-        return ParkedJob(-1, self._identity.check(job), pickled(job), self._identity.fingerprint(job))
+        text, fingerprint = self._identity.check_for_parking(job)
+        return ParkedJob(-1, text, pickled(job), fingerprint)
 
     def _source_error(self, exc: BaseException) -> SourceError:
         read = show_count(self._broker.intake.read, "job")

@@ -17,6 +17,7 @@ from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.broker.watermark import settled_range
 from taskmaster.master.checkpointer import SLOW_SECONDS, Checkpointer
 from taskmaster.master.completion import Completion
+from taskmaster.master.fingerprints import FINGERPRINT_BYTES
 from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
 from taskmaster.master.reading.dedup import Dedup
@@ -169,7 +170,7 @@ def test_what_is_settled_out_of_order_is_kept_as_fingerprints_and_nothing_else()
     checkpointer.checkpoint()
 
     assert disk.load().remembered == b"".join(identity.fingerprint(job) for job in jobs)
-    assert len(disk.load().remembered) == 3 * keys.FINGERPRINT_BYTES
+    assert len(disk.load().remembered) == 3 * FINGERPRINT_BYTES
     assert settled.jobs is None
     assert settled.part(8, 9, "2").prints == identity.fingerprint(2)
 

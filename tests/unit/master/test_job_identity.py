@@ -11,6 +11,7 @@ import pytest
 
 from taskmaster.errors import KeyUnstorable
 from taskmaster.master.job_identity import JobIdentity
+from taskmaster.master.job_records import ParkedJob
 from taskmaster.model import Job
 
 COUNTER = itertools.count()
@@ -45,3 +46,14 @@ def test_a_key_that_a_job_has_of_its_own_is_not_asked_for() -> None:
 
     assert JobIdentity(asked.append).check(Job(5, "x")) == "5"
     assert asked == []
+
+
+@pytest.mark.parametrize("job_key", [None, lambda job: job["id"]])
+@pytest.mark.parametrize(
+    "job", [{"id": 7}, Job((1, 2), (1, 2)), Job("a", [1]), ParkedJob(3, "5", b"p", b"f" * 16)], ids=repr
+)
+def test_what_is_parked_has_the_key_and_the_fingerprint_of_its_job(job: Any, job_key: Any) -> None:
+    """They are found together, for a resumed run to find them one by one."""
+    identity = JobIdentity(job_key)
+
+    assert identity.check_for_parking(job) == (identity.check(job), identity.fingerprint(job))

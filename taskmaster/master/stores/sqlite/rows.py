@@ -168,7 +168,7 @@ def _count(known: list[int], number: int, seal: bytes) -> None:
 
 def as_text(attempts: Sequence[Attempt]) -> str:
     """Return attempts as they are stored."""
-    return json.dumps(attempts)
+    return json.dumps(attempts) if attempts else "[]"  # nearly always, and a third of the time of writing the row
 
 
 def sealed(*values: Any) -> tuple[Any, ...]:

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from taskmaster import keys
+from taskmaster.master.fingerprints import FINGERPRINT_BYTES
 from taskmaster.master.job_records import Attempt
 
 __all__ = [
@@ -95,7 +96,7 @@ def check_parked(number: Any, key: Any, payload: Any, fingerprint: Any) -> None:
         ValueError: a value is not of its kind.
     """
     _check("parked job", type(number) is int and isinstance(payload, bytes))
-    _check("parked job", isinstance(fingerprint, bytes) and len(fingerprint) == keys.FINGERPRINT_BYTES)
+    _check("parked job", isinstance(fingerprint, bytes) and len(fingerprint) == FINGERPRINT_BYTES)
     _check("key", isinstance(key, str))
     _check_key(key)
 

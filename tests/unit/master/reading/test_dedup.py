@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from taskmaster import keys
+from taskmaster.master.fingerprints import separate
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.run_record import RunRecord
 
@@ -51,7 +52,7 @@ def test_a_recognised_job_is_kept_until_it_has_its_place() -> None:
     dedup.recognise("3", prints("b"))
     dedup.forget()
 
-    assert keys.separate(dedup.waiting() or b"") == [prints("a"), prints("b")]
+    assert separate(dedup.waiting() or b"") == [prints("a"), prints("b")]
 
     dedup.settled_again([prints("a")])
 

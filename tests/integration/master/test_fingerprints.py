@@ -1,4 +1,4 @@
-"""What of keys only shows in processes of their own."""
+"""What of fingerprints only shows in processes of their own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import sys
 def test_fingerprints_are_the_same_in_every_process() -> None:
     """Whatever the seed of the hashes."""
     program = (
-        "from taskmaster import keys\n"
-        "print(keys.fingerprint('1', {'tags': {'a', 'b', 'c', 'dd', 'ee'}, 'x': frozenset('abcdef')}).hex())\n"
+        "from taskmaster.master.fingerprints import fingerprint\n"
+        "print(fingerprint('1', {'tags': {'a', 'b', 'c', 'dd', 'ee'}, 'x': frozenset('abcdef')}).hex())\n"
     )
     found = {
         subprocess.run(
