@@ -76,9 +76,11 @@ class EngineSlaves:
         if failure and self._upkeep.exit_code == ConnectError.exit_code:
             raise ConnectError(f"No slave on the engine can work for this master: {failure}")
         if failure:
+            known = "--ship=PATH" in failure
             raise TargetError(
-                f"No slave can work on the engine; its workers say: {failure} What the callback needs "
-                "there travels with --ship=PATH; modules that are installed here have to be installed there."
+                f"No slave can work on the engine; its workers say: {failure}"
+                + ("" if known else " What the callback needs there travels with --ship=PATH; modules that are ")
+                + ("" if known else "installed here have to be installed there.")
             )
 
     def dismiss(self, hurry: Callable[[], bool]) -> None:
@@ -181,7 +183,14 @@ def task_of(
     """
     there, archive = _shipped(target, options.ship)
     config = from_options(
-        SlaveConfig, options, target=there, address=address, processes=options.processes or 0, wait=wait, code=code
+        SlaveConfig,
+        options,
+        target=there,
+        address=address,
+        processes=options.processes or 0,
+        wait=wait,
+        code=code,
+        elsewhere=True,
     )
     inherited = tuple((name, os.environ[name]) for name in (SETTINGS_VARIABLE, OTHER_DATABASES) if name in os.environ)
     environment = inherited + environment_of(options.env)

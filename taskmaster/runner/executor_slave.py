@@ -67,10 +67,8 @@ def run_executor_slave(
             "has: say with --in-flight how many batches it is to have at once."
         )
     most = options.in_flight or 2 * (workers or 1)
-    there = task.instructions.config
-    spec = WorkerSpec(there.target, there.threads, there.concurrency)
     name_of_slave = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    host = HostSpec(name_of_slave, spec, task.archive, task.environment)
+    host = HostSpec(name_of_slave, WorkerSpec.of(task.instructions.config), task.archive, task.environment)
     config = from_options(
         SlaveConfig, options, target=target, address=address, processes=workers or (most + 1) // 2, code=code
     )

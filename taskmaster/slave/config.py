@@ -39,6 +39,8 @@ class SlaveConfig:
         path: Where else modules are looked for; the master's ``sys.path`` in a local run.
         quiet: Say nothing of the slave's own; the master of a local run speaks for it.
         code: Digest of the callback's file, "" if that is not known.
+        elsewhere: It runs on an engine, which has only those of the user's files that travel with
+            it.
         fork_server: Control socket of a fork server that is there already.
         fork_server_process: That fork server, if it can be replaced; None if it alone holds the
             callback.
@@ -59,6 +61,7 @@ class SlaveConfig:
     path: tuple[str, ...] = ()
     quiet: bool = False
     code: str = ""
+    elsewhere: bool = False
     fork_server: socket.socket | None = None
     fork_server_process: Forked | None = None
     lifeline: int | None = None

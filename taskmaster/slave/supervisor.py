@@ -105,7 +105,7 @@ class Supervisor:
         self._began = time.monotonic()
         self._selector = selectors.DefaultSelector()
         self._in_flight = InFlight()
-        spec = WorkerSpec(config.target, config.threads, config.concurrency, config.path)
+        spec = WorkerSpec.of(config)
         self._batch_size = BatchSize(fixed=config.batch, most=config.jobs_per_worker)
         make_pool = make_pool or self._own_pool
         self._pool = make_pool(self._in_flight, self._batch_size, self._selector)
@@ -125,7 +125,7 @@ class Supervisor:
     def _own_pool(self, in_flight: InFlight, batch_size: BatchSize, selector: selectors.BaseSelector) -> SlavePool:
         config, signals = self._config, self._signals
         return Pool(
-            WorkerSpec(config.target, config.threads, config.concurrency, config.path),
+            WorkerSpec.of(config),
             config.processes,
             in_flight,
             batch_size,

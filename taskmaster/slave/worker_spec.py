@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from taskmaster.slave.config import SlaveConfig
 
 __all__ = ["WorkerSpec"]
 
@@ -16,12 +19,20 @@ class WorkerSpec(NamedTuple):
         threads: How many jobs run at once, if the callback is a plain function.
         concurrency: How many jobs run at once, if it is a coroutine function.
         path: Where else modules are looked for.
+        elsewhere: It runs on an engine, which has only those of the user's files that travel with
+            it.
     """
 
     target: str
     threads: int = 1
     concurrency: int = 1
     path: tuple[str, ...] = ()
+    elsewhere: bool = False
+
+    @classmethod
+    def of(cls, config: SlaveConfig) -> WorkerSpec:
+        """Return what the workers of a slave are."""
+        return cls(config.target, config.threads, config.concurrency, config.path, config.elsewhere)
 
     @property
     def slots(self) -> int:
@@ -35,5 +46,5 @@ class WorkerSpec(NamedTuple):
     @classmethod
     def from_line(cls, line: bytes) -> WorkerSpec:
         """Return what ``to_line`` gave."""
-        target, threads, concurrency, path = json.loads(line)
-        return cls(target, threads, concurrency, tuple(path))
+        target, threads, concurrency, path, elsewhere = json.loads(line)
+        return cls(target, threads, concurrency, tuple(path), elsewhere)

@@ -23,6 +23,7 @@ from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.messages import (
     BatchUnreadable,
     CallRaised,
+    CannotRun,
     Exhausted,
     JobFailed,
     ToSupervisor,
@@ -30,6 +31,7 @@ from taskmaster.slave.messages import (
     too_long,
 )
 from taskmaster.slave.scoreboard import Scoreboard
+from taskmaster.slave.unusable import Cause
 from taskmaster.transport.channel import Channel
 
 __all__ = ["MessageSender", "WorkerBatch", "capped", "flush", "message_of"]
@@ -79,6 +81,7 @@ class MessageSender:
         kind_of: Says what an exception means for its job; see ``Callbacks.kind``.
         scoreboard: Where the worker's own limits are lowered once it is exhausted.
         forked: The callback comes from a script that was forked, whose files are not all there.
+        elsewhere: This worker runs on an engine, where the user's files are not all there either.
 
     Attributes:
         exhausted: The worker has run out of memory or the like, and starts no more jobs.
@@ -92,6 +95,7 @@ class MessageSender:
         scoreboard: Scoreboard | None = None,
         *,
         forked: bool = False,
+        elsewhere: bool = False,
     ) -> None:
         self.exhausted = False
         self.end_by = 0.0
@@ -99,6 +103,7 @@ class MessageSender:
         self._kind_of = kind_of
         self._scoreboard = scoreboard
         self._forked = forked
+        self._elsewhere = elsewhere
         self._reserve = Reserve() if scoreboard is not None else None
         self._lock = threading.Lock()
         self._pid = os.getpid()
@@ -134,13 +139,27 @@ class MessageSender:
     def unreadable(self, region: int, exc: BaseException) -> None:
         """Say that a batch as a whole cannot be unpickled."""
         self._give_up_if_exhausted(exc)
-        self.say(BatchUnreadable(region, f"{type(exc).__qualname__}: {message_of(exc)}"))
+        self.say(BatchUnreadable(region, f"{type(exc).__qualname__}: {message_of(exc)}{self._missing(exc)}"))
 
     def timed_out(self, region: int, index: int, seconds: float) -> None:
         """Say that a job was cancelled because it took too long."""
         flush()
         failure = Failure(index, "TimedOut", too_long(seconds), "", FailureKind.TIMEOUT, -1.0, os.getpid())
         self.say(JobFailed(region, failure))
+
+    def cannot_run(self, cause: Cause, sentence: str, exc: BaseException, traceback: str) -> None:
+        """Say that this worker can run no jobs."""
+        flush()
+        if missing := self._missing(exc):
+            sentence = f"{sentence.removesuffix('.')}{missing}."
+        self.say(CannotRun(cause, sentence, capped(traceback)))
+
+    def _missing(self, exc: BaseException) -> str:
+        if not self._elsewhere:
+            return ""
+        from taskmaster.slave.worker.elsewhere import cure_elsewhere
+
+        return cure_elsewhere(exc)
 
     def _give_up_if_exhausted(self, exc: BaseException) -> None:
         """Start no more jobs in this worker if what has happened would happen to all of them."""
@@ -156,7 +175,7 @@ class MessageSender:
     def _failure(self, index: int, exc: BaseException) -> Failure:
         kind, after = self._kind_of(exc)
         traceback = capped(users_traceback(exc))
-        message = message_of(exc) + _cure(exc)
+        message = message_of(exc) + _cure(exc) + self._missing(exc)
         if self._forked and os.strerror(errno.EBADF) in message:
             message += NOT_THERE
         return Failure(index, type(exc).__qualname__, message, traceback, kind, after, os.getpid())

@@ -39,7 +39,7 @@ from taskmaster.slave.worker.ending import WorkerEnding
 from taskmaster.slave.worker.event_loop import EventLoop
 from taskmaster.slave.worker.forked_children import keep_children_out
 from taskmaster.slave.worker.job_lists import JobLists
-from taskmaster.slave.worker.message_sender import MessageSender, WorkerBatch, capped, flush
+from taskmaster.slave.worker.message_sender import MessageSender, WorkerBatch, flush
 from taskmaster.slave.worker.open_files import Inherited
 from taskmaster.slave.worker.results import Calls, NothingRan, Results
 from taskmaster.slave.worker.unawaited import Unawaited, count_as_users
@@ -76,12 +76,12 @@ def work(
         which the worker is to have ended.
     """
     forked = callbacks is not None
-    sender = MessageSender(channel)
+    sender = MessageSender(channel, elsewhere=spec.elsewhere)
     sys.path += [folder for folder in spec.path if folder not in sys.path]
     callbacks = callbacks or _loaded(spec.target, sender)
     if callbacks is None or not _set_up(callbacks, sender, loop):
         return [], 0.0
-    sender = MessageSender(channel, callbacks.kind, scoreboard, forked=forked)
+    sender = MessageSender(channel, callbacks.kind, scoreboard, forked=forked, elsewhere=spec.elsewhere)
     coroutines = is_async(callbacks.handle) and not callbacks.together
     slots = 1 if callbacks.together else spec.concurrency if coroutines else spec.threads
     if why := check_slots(slots):
@@ -110,8 +110,7 @@ def _loaded(target: str, sender: MessageSender) -> Callbacks | None:
     try:
         return load(target)
     except TargetError as exc:
-        flush()
-        sender.say(CannotRun(Cause.TARGET, str(exc), capped(exc.user_traceback or "")))
+        sender.cannot_run(Cause.TARGET, str(exc), exc, exc.user_traceback or "")
         return None
 
 
@@ -138,9 +137,8 @@ def _set_up(callbacks: Callbacks, sender: MessageSender, loop: EventLoop) -> boo
         return False
     except BaseException as exc:
         sender.end_if_child(exc)
-        flush()
         sentence = f"setup() raised {type(exc).__qualname__} in a worker, so that it cannot run jobs."
-        sender.say(CannotRun(Cause.SETUP, sentence, capped(users_traceback(exc))))
+        sender.cannot_run(Cause.SETUP, sentence, exc, users_traceback(exc))
         return False
     sender.end_if_child()
     flush()

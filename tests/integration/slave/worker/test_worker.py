@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import pickle
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -438,3 +440,20 @@ def test_a_coroutine_that_takes_too_long_is_cancelled_alone(bench: Callable[...,
     assert [(one[0], *one[2:4]) for one in said[:2]] == [("failed", 1, "CancelledError"), ("failed", 2, "TimedOut")]
     assert said[1][6] == "timeout"
     assert said[2][:3] == ("ended", 0, 4)
+
+
+def test_on_an_engine_a_missing_module_or_file_is_said_to_be_what_ship_names(bench: Callable[..., Bench]) -> None:
+    """In any job, and in ``setup``; nobody else is told so."""
+
+    def missing(job: int) -> None:
+        importlib.import_module("no_such_helper") if job else Path("no.csv").read_text()
+
+    for elsewhere in (True, False):
+        worker = bench(missing, elsewhere=elsewhere)
+        worker.send(0, [0, 1], separate=False)
+        said = [str(worker.say()) for _ in range(2)]
+        assert ["--ship=PATH" in one for one in said] == [elsewhere] * 2, said
+
+    worker = bench(missing, setup=lambda: missing(1), elsewhere=True)
+    assert "ModuleNotFoundError in a worker" in str(worker.hello)
+    assert "--ship=PATH" in str(worker.hello)
