@@ -9,13 +9,23 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Protocol, Self
 
 from taskmaster.outcomes import Skip
 
-__all__ = ["AttemptHere", "InTurn", "attempt_here", "attempt_of", "begin_attempt", "keep_attempt", "watch_threads"]
+__all__ = [
+    "AttemptHere",
+    "InTurn",
+    "attempt_here",
+    "attempt_of",
+    "begin_attempt",
+    "keep_attempt",
+    "watch_threads",
+    "within_attempt",
+]
 
 
 class AttemptHere:
@@ -89,6 +99,18 @@ def attempt_of(given: Any) -> AttemptHere | None:
     """Return the attempt that has given some work away; None if that is not known."""
     found: AttemptHere | None = getattr(given, "_attempt_at_job", None)
     return found
+
+
+@contextmanager
+def within_attempt(attempt: AttemptHere | None) -> Iterator[None]:
+    """Do something, in whatever thread, as a part of an attempt; None if it is not known of
+    which.
+    """
+    token = _here.set(attempt)
+    try:
+        yield
+    finally:
+        _here.reset(token)
 
 
 def watch_threads() -> None:

@@ -19,7 +19,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from taskmaster.slave.worker.attempts import attempt_of, keep_attempt
+from taskmaster.slave.worker.attempts import attempt_of, keep_attempt, within_attempt
 
 __all__ = ["ProcessFailed", "tell_of_kept", "watch_futures"]
 
@@ -79,6 +79,8 @@ _KINDS = (
     # An executor waits for its processes by their sentinel, and fails their calls when one dies.
     _Kind("multiprocessing.process", "BaseProcess", ("exitcode", "sentinel"), _of_process),
 )
+_THREADS = "concurrent.futures.thread"
+_WATCHED = tuple(dict.fromkeys((*(kind.module for kind in _KINDS), _THREADS)))
 
 
 def watch_futures(say: Say) -> Callable[[], None]:
@@ -98,7 +100,7 @@ def watch_futures(say: Say) -> Callable[[], None]:
             say(exc)
 
     awaited = _Awaited(say_here)
-    for module in dict.fromkeys(kind.module for kind in _KINDS):
+    for module in _WATCHED:
         if module in sys.modules:
             awaited.loaded(sys.modules[module])
     sys.meta_path.insert(0, awaited)
@@ -125,6 +127,8 @@ class _Awaited:
 
     def loaded(self, module: ModuleType) -> None:
         """Watch what a module has."""
+        if module.__name__ == _THREADS:
+            self._undo.append(_keep_attempts(module))
         for kind in _KINDS:
             if kind.module == module.__name__:
                 self._undo.append(_watch(getattr(module, kind.name), kind, self._say))
@@ -133,7 +137,7 @@ class _Awaited:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Let the other finders find a module, and watch what it has as soon as it is loaded."""
-        if not any(kind.module == name for kind in _KINDS):
+        if name not in _WATCHED:
             return None
         others = [finder for finder in sys.meta_path if finder is not self]
         spec = next((found for finder in others if (found := finder.find_spec(name, path, target))), None)
@@ -152,6 +156,27 @@ class _Awaited:
         sys.meta_path.remove(self)
         for undo in self._undo:
             undo()
+
+
+def _keep_attempts(module: Any) -> Callable[[], None]:
+    """Have what a call in a pool's thread gives away belong to the attempt that has given the call
+    away: the thread may have been started by another one. Return what takes it back.
+    """
+    item, run = module._WorkItem, module._WorkItem.run  # noqa: SLF001
+
+    @functools.wraps(run)
+    def run_in_attempt(self: Any, *args: Any) -> None:
+        attempt, given = attempt_of(self.future), [self]
+        del self  # else a call that fails would be kept by its own traceback
+        with within_attempt(attempt):
+            run(given.pop(), *args)
+
+    item.run = run_in_attempt
+
+    def end() -> None:
+        item.run = run
+
+    return end
 
 
 def _watch(watched: Any, kind: _Kind, say: Say) -> Callable[[], None]:

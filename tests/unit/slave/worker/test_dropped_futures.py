@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 
 import pytest
 
+from taskmaster.slave.worker.attempts import begin_attempt
 from taskmaster.slave.worker.dropped_futures import tell_of_kept, watch_futures
 
 
@@ -264,3 +265,26 @@ def test_futures_are_watched_that_are_loaded_later(monkeypatch: pytest.MonkeyPat
     assert [type(exc) for exc in found] == [ValueError]
     assert sys.meta_path == finders
     assert not hasattr(later.Future, "__del__")
+
+
+def test_what_a_call_in_a_thread_gives_away_belongs_to_the_attempt_that_gave_the_call(said: list[str]) -> None:
+    """The thread was started by an earlier one: a job that has failed does it again."""
+    with ThreadPoolExecutor(1) as outer, ThreadPoolExecutor(1) as inner:
+
+        def give_away() -> None:
+            wait([inner.submit(fail)])
+
+        begin_attempt().end(None)
+        outer.submit(give_away).result()
+        assert said == ["ValueError"]
+
+        attempt = begin_attempt()
+        outer.submit(give_away).result()
+        assert said == ["ValueError"]
+        attempt.end(KeyError("the job itself"))
+        assert said == ["ValueError"]
+
+        attempt = begin_attempt()
+        outer.submit(give_away).result()
+        attempt.end(None)
+        assert said == ["ValueError"] * 2
