@@ -198,6 +198,7 @@ class InProcessSlave:
         forget_in_children(self)
         self._left_open = LeftOpen()
         self._set_up()
+        self._loop.begin_jobs()
 
     engine = ""
 
@@ -283,8 +284,8 @@ class InProcessSlave:
             except BaseException as exc:
                 code = 1
                 sys.stderr.write(clean_lines(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}"))
-        self._loop.close()
-        return code or self._left_open.tell()
+        left = self._loop.close(self._grace)
+        return self._left_open.tell(left) or code
 
     def forget(self) -> None:
         """In a forked child: begin no more jobs."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Sequence
 from types import CoroutineType
 from typing import Any
 
@@ -29,17 +30,20 @@ class LeftOpen:
         self._others = weakref.WeakSet[Any](() if is_command() else _coroutines())
         self._known = set(never_awaited(()))  # of an earlier run
 
-    def tell(self) -> int:
+    def tell(self, of_loop: Sequence[str] = ()) -> int:
         """Say which transactions are open, and which coroutines were not awaited; return 1 if what
         they are for is lost, else 0.
+
+        Args:
+            of_loop: A sentence for each task of the event loop that has not ended well.
         """
         thrown_away = set(never_awaited(())) - self._known
         kept = set(never_awaited(one for one in _coroutines() if one not in self._others)) - thrown_away - self._known
         calls, awaits = ("", "") if is_command() else (", unless the script calls it now", ", unless the script does")
         left = [f"{one}{calls}" for one in self._transactions.sentences()] + [f"{one}{awaits}" for one in sorted(kept)]
-        for sentence in (*sorted(thrown_away), *left):
+        for sentence in (*of_loop, *sorted(thrown_away), *left):
             logger.warning("the jobs in this process could not end well: %s", sentence)
-        return 1 if thrown_away or (left and is_command()) else 0
+        return 1 if of_loop or thrown_away or (left and is_command()) else 0
 
 
 def _coroutines() -> list[Any]:

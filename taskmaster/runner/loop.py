@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # asyncio takes as long to load as all of the master
@@ -16,11 +16,16 @@ class Loop:
     """The loop in which coroutines are awaited: one for all jobs, as connections belong to a loop.
 
     Where a loop runs in this thread already, as in a notebook, it is one of another thread.
+
+    Attributes:
+        problems: A sentence for each task that has raised, and that nobody has waited for.
     """
 
     def __init__(self) -> None:
+        self.problems: list[str] = []
         self._runner: asyncio.Runner | None = None
         self._thread: ThreadPoolExecutor | None = None
+        self._before: set[asyncio.Task[Any]] = set()
 
     def awaited(self, result: Any) -> Any:
         """Wait for what a coroutine function gave; give anything else back."""
@@ -33,7 +38,12 @@ class Loop:
             return await result
 
         if self._runner is None:
+            from taskmaster.slave.worker.event_loop import LeftBehind
+
+            left_behind = LeftBehind()
+            self.problems = left_behind.problems
             self._runner = asyncio.Runner()
+            self._runner.get_loop().set_exception_handler(left_behind.note)
             try:
                 asyncio.get_running_loop()
                 from concurrent.futures import ThreadPoolExecutor
@@ -41,16 +51,38 @@ class Loop:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="taskmaster-await")
             except RuntimeError:
                 pass
-        if self._thread is not None:
-            return self._thread.submit(self._runner.run, wait()).result()
-        return self._runner.run(wait())
+        return self._run(self._runner, wait())
 
-    def close(self) -> None:
-        """End the loop."""
-        if self._runner is None:
-            return
+    def _run(self, runner: asyncio.Runner, coroutine: Coroutine[Any, Any, Any]) -> Any:
         if self._thread is not None:
-            self._thread.submit(self._runner.close).result()
+            return self._thread.submit(runner.run, coroutine).result()
+        return runner.run(coroutine)
+
+    def begin_jobs(self) -> None:
+        """Take note of the tasks that ``setup`` has begun: only those of jobs are waited for."""
+        if self._runner is not None:
+            import asyncio
+
+            self._before = asyncio.all_tasks(self._runner.get_loop())
+
+    def close(self, seconds: float) -> list[str]:
+        """Wait for tasks that jobs have left running, then end the loop.
+
+        Args:
+            seconds: How long to wait; what runs for longer is cancelled.
+
+        Returns:
+            A sentence for each task that was cancelled, or has raised.
+        """
+        if (runner := self._runner) is None:
+            return []
+        from taskmaster.slave.worker.event_loop import wait_for_left
+
+        self._runner = None
+        left: list[str] = self._run(runner, wait_for_left(self._before, seconds))
+        if self._thread is not None:
+            self._thread.submit(runner.close).result()
             self._thread.shutdown()
         else:
-            self._runner.close()
+            runner.close()
+        return self.problems + [f"the task {name} was still running at the end, and was cancelled" for name in left]

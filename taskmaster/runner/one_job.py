@@ -25,17 +25,20 @@ from taskmaster.model import FailureKind
 from taskmaster.outcomes import Outcome
 from taskmaster.redaction import clean, clean_lines, clean_message
 from taskmaster.runner.control import pages_of
+from taskmaster.runner.left_open import LeftOpen
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.loop import Loop
 from taskmaster.runner.state_copy import StateBusyNow, copied_state
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.worker.callbacks import Callbacks, name_of
-from taskmaster.slave.worker.results import Results
+from taskmaster.slave.worker.results import NothingRan, Results
+from taskmaster.slave.worker.unawaited import Unawaited, count_as_users
 from taskmaster.slave.worker.worker import unpickled
 from taskmaster.units import show_count
 
 __all__ = ["run_one_job"]
 
+ONE_JOB_GRACE_SECONDS = 30.0  # that tasks of its event loop have which it has left running
 OUTCOME_OF = {
     FailureKind.SKIP: ("is skipped", 0),
     FailureKind.RETRY: ("asks for another attempt", 3),
@@ -57,7 +60,8 @@ def run_one_job(
 
     Returns:
         How it ended; the exit code is 3 if the job failed or asked for another attempt, 4 if it
-        would have stopped the run, 1 if only ``teardown`` raised.
+        would have stopped the run, 1 if only ``teardown`` raised, or something was left undone at
+        the end.
 
     Raises:
         TargetError: ``setup`` raised.
@@ -70,28 +74,34 @@ def run_one_job(
         payload, shown = keys.payload_of(job), loaded.identity.show(job)
     else:
         payload, shown = _unpickled(kept), keys.show(kept.key or "")
-    called, loop = callbacks(), Loop()
-    torn_down = True
+    called, loop, left_open = callbacks(), Loop(), LeftOpen()
+    count_as_users(called.handle)
+    bad_end = 0
     try:
         if called.setup is not None:
             _set_up(called.setup, loop)
+        loop.begin_jobs()
         end, code = _end_of(called, payload, loop)
     finally:
         if called.teardown is not None:
-            torn_down = _tear_down(called.teardown, loop)
-        loop.close()
+            bad_end = int(not _tear_down(called.teardown, loop))
+        bad_end = left_open.tell(loop.close(ONE_JOB_GRACE_SECONDS)) or bad_end
         integration.close_connections()
-    sys.stderr.write(f"The job {shown} {end}; the run and its state are as they were.\n")
     failed = int(code != 0)
-    code = code if torn_down else code or 1
-    return Summary("", code, settled=0, failed=failed, settled_here=0, elapsed=0.0, state="")
+    after = "something went wrong after it, see above; " if bad_end else ""
+    sys.stderr.write(f"The job {shown} {end}; {after}the run and its state are as they were.\n")
+    return Summary("", code or bad_end, settled=0, failed=failed, settled_here=0, elapsed=0.0, state="")
 
 
 def _end_of(called: Callbacks, payload: Any, loop: Loop) -> tuple[str, int]:
     """Run the callback; return what became of the job, in words, and the exit code."""
     try:
-        results = Results(name_of(called.handle), loop.awaited)
-        results.finish(integration.failing_if_open(called.handle)([payload] if called.together else payload))
+        thrown_away: list[NothingRan] = []
+        with Unawaited(thrown_away.append):
+            results = Results(name_of(called.handle), loop.awaited)
+            results.finish(integration.failing_if_open(called.handle)([payload] if called.together else payload))
+        for one in thrown_away[:1]:
+            raise one
     except Outcome as exc:
         what, code = OUTCOME_OF[exc.kind]
         reason = clean_message(str(exc))

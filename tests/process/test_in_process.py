@@ -422,6 +422,50 @@ def test_one_job_that_runs_nothing_has_failed(playground: Playground, body: str)
     assert "The job 3 failed" in run.output
 
 
+BACKGROUND = """
+import asyncio
+kept = []
+def get_jobs(last=0): yield from range(last + 1, 3)
+async def save(job, seconds=0.2):
+    await asyncio.sleep(seconds)
+    print("saved", job)
+async def fails(job):
+    await asyncio.sleep(0.1)
+    raise ValueError(job)
+async def handle_job(job): BODY
+"""
+ENDS_OF_BACKGROUND = {
+    "kept.append(asyncio.ensure_future(save(job)))": (0, "saved 2"),
+    "kept.append(asyncio.ensure_future(fails(job)))": (1, "fails raised ValueError, and nothing awaited it"),
+    "kept.append(save(job))": (1, "save() was called and not awaited"),
+}
+
+
+@pytest.mark.parametrize("words", [["--processes=0"], ["--job=2"]])
+@pytest.mark.parametrize("body", ENDS_OF_BACKGROUND)
+def test_what_jobs_of_this_process_leave_to_the_loop_is_not_forgotten(
+    playground: Playground, body: str, words: list[str]
+) -> None:
+    """A task that nobody awaits is waited for, as in a worker, and one that fails is an exit code;
+    so is a coroutine that nobody has awaited.
+    """
+    playground.write("background.py", BACKGROUND.replace("BODY", body))
+    run = playground.run("tm-run", "background.py", *words)
+
+    code, said = ENDS_OF_BACKGROUND[body]
+    assert run.process.returncode == code, run.output
+    assert said in run.output
+
+
+def test_one_job_that_throws_a_coroutine_away_has_failed(playground: Playground) -> None:
+    """As in any run."""
+    playground.write("background.py", BACKGROUND.replace("BODY", "save(job)"))
+    run = playground.run("tm-run", "background.py", "--job=2")
+
+    assert run.process.returncode == 3, run.output
+    assert "The job 2 failed" in run.output
+
+
 LEFT_OPEN = """
 import atexit, csv, gzip, threading, time
 def get_jobs(last=0): yield from range(last + 1, 41)

@@ -9,6 +9,7 @@ the exception goes to the job that awaits the task.
 from __future__ import annotations
 
 import functools
+import gc
 import inspect
 import os
 import threading
@@ -19,22 +20,44 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # a worker that awaits nothing does not load it
     import asyncio
 
-__all__ = ["EventLoop"]
+__all__ = ["EventLoop", "LeftBehind", "wait_for_left"]
 
 LATER_SECONDS = 5.0  # the end waits for calls that are due within this time; later ones may follow each other for ever
+
+
+class LeftBehind:
+    """What a loop's tasks have raised and nothing has awaited.
+
+    Attributes:
+        problems: A sentence for each.
+    """
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Note one of them, beside what asyncio says of it: a loop's exception handler."""
+        loop.default_exception_handler(context)
+        exc, future, handle = context.get("exception"), context.get("future"), context.get("handle")
+        if exc is not None and (future is not None or _is_users_call(handle)):
+            coroutine = getattr(future, "get_coro", lambda: None)()
+            name = getattr(coroutine, "__qualname__", "a future" if handle is None else "a call that the loop has made")
+            self.add(name, exc)
+
+    def add(self, name: str, exc: BaseException) -> None:
+        """Note what was raised, once."""
+        sentence = f"{name} raised {type(exc).__qualname__}, and nothing awaited it"
+        self.problems += [] if sentence in self.problems else [sentence]
 
 
 class EventLoop:
     """An event loop that runs in the thread that made it, or in one of its own for other threads.
 
     The loop is made when something is awaited for the first time.
-
-    Attributes:
-        problems: A sentence for each task that has raised and that nobody has waited for.
     """
 
     def __init__(self) -> None:
-        self.problems: list[str] = []
+        self._left_behind = LeftBehind()
         self.jobs_over = False
         self._runner: asyncio.Runner | None = None
         self._owner = threading.get_ident()
@@ -42,6 +65,11 @@ class EventLoop:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._before: set[asyncio.Task[Any]] = set()
+
+    @property
+    def problems(self) -> list[str]:
+        """A sentence for each task that has raised and that nobody has waited for."""
+        return self._left_behind.problems
 
     def run(self, awaitable: Awaitable[Any]) -> Any:
         """Await something to its end, from any thread.
@@ -89,17 +117,7 @@ class EventLoop:
         """
         if self._runner is None:
             return []
-        import asyncio
-
-        deadline = time.monotonic() + seconds
-        loop = self._runner.get_loop()
-        until = min(deadline, time.monotonic() + LATER_SECONDS)
-        self._complete(self._runner, _until_made(_later_calls(loop), until))
-        while left := [task for task in asyncio.all_tasks(loop) - self._before if _is_users(task)]:
-            if time.monotonic() >= deadline:
-                break
-            self._complete(self._runner, _wait_for_all(left, deadline))
-        names = sorted(_called(task) for task in left)
+        names: list[str] = self._complete(self._runner, wait_for_left(self._before, seconds))
         self._runner.close()
         return names
 
@@ -144,20 +162,7 @@ class EventLoop:
         exc.__traceback__ = at  # what the job that awaits it shows begins in the user's code
         if at is None or not at.tb_frame.f_code.co_flags & inspect.CO_COROUTINE:
             loop.default_exception_handler({"message": "Exception in callback", "exception": exc})
-            self._add_problem("a call that the loop has made", exc)
-
-    def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Note what a task has raised that nothing has awaited, beside what asyncio says of it."""
-        loop.default_exception_handler(context)
-        exc, future, handle = context.get("exception"), context.get("future"), context.get("handle")
-        if exc is not None and (future is not None or _is_users_call(handle)):
-            coroutine = getattr(future, "get_coro", lambda: None)()
-            name = getattr(coroutine, "__qualname__", "a future" if handle is None else "a call that the loop has made")
-            self._add_problem(name, exc)
-
-    def _add_problem(self, name: str, exc: BaseException) -> None:
-        sentence = f"{name} raised {type(exc).__qualname__}, and nothing awaited it"
-        self.problems += [] if sentence in self.problems else [sentence]
+            self._left_behind.add("a call that the loop has made", exc)
 
     def _made(self) -> asyncio.Runner:
         import asyncio
@@ -165,7 +170,7 @@ class EventLoop:
         with self._lock:
             if self._runner is None:
                 self._runner = asyncio.Runner()
-                self._runner.get_loop().set_exception_handler(self._note)
+                self._runner.get_loop().set_exception_handler(self._left_behind.note)
             return self._runner
 
     def _share(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -185,10 +190,36 @@ async def _wait_for(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-async def _wait_for_all(tasks: list[asyncio.Task[Any]], deadline: float) -> None:
+async def wait_for_left(before: set[asyncio.Task[Any]], seconds: float) -> list[str]:
+    """Wait, in its loop, for tasks of the user's code that nobody awaits.
+
+    Args:
+        before: Those that are not waited for.
+        seconds: How long to wait.
+
+    Returns:
+        The names of those that still run.
+    """
     import asyncio
 
-    await asyncio.wait(tasks, timeout=max(0.0, deadline - time.monotonic()))
+    deadline = time.monotonic() + seconds
+    until = min(deadline, time.monotonic() + LATER_SECONDS)
+    await _until_made(_later_calls(asyncio.get_running_loop()), until)
+    while left := [task for task in asyncio.all_tasks() - before if _is_users(task)]:
+        if time.monotonic() >= deadline:
+            break
+        await asyncio.wait(left, timeout=max(0.0, deadline - time.monotonic()))
+    _tell_of_kept(asyncio.get_running_loop())
+    return sorted(_called(task) for task in left)
+
+
+def _tell_of_kept(loop: asyncio.AbstractEventLoop) -> None:
+    """Say what tasks have raised that somebody has kept: asyncio says it of one that goes."""
+    import asyncio
+
+    for one in gc.get_objects():
+        if issubclass(type(one), asyncio.Future) and one.get_loop() is loop and one.done() and one._log_traceback:  # noqa: SLF001
+            one.__del__()
 
 
 async def _until_made(handles: list[asyncio.TimerHandle], deadline: float) -> None:

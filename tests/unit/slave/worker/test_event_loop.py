@@ -126,6 +126,26 @@ def test_calls_in_threads_and_calls_that_are_to_be_made_soon_are_waited_for(capl
     assert "no such row" in caplog.text
 
 
+def test_what_a_kept_task_has_raised_is_noted_at_the_end() -> None:
+    """Said by asyncio of a task that goes, and nobody lets it go."""
+    loop, kept = EventLoop(), list[Any]()
+
+    async def fail() -> None:
+        raise ValueError("lost")
+
+    async def begin() -> None:
+        kept.append(asyncio.ensure_future(fail()))
+        kept.append(asyncio.ensure_future(fail()))
+        await asyncio.wait(kept[1:])
+        kept[1].exception()
+
+    loop.run(begin())
+    loop.close(60.0)
+
+    assert [one.rpartition(".")[2] for one in loop.problems] == ["fail raised ValueError, and nothing awaited it"]
+    assert len(kept) == 2
+
+
 def test_what_does_not_end_in_time_is_cancelled_and_named() -> None:
     """By the function that the job has begun."""
 
