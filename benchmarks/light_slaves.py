@@ -40,9 +40,9 @@ import click
 import psutil
 
 from taskmaster.model import Answer, AnswerState, WireBatch
-from taskmaster.slave.batch_size import BatchSize
-from taskmaster.slave.in_flight import HeldBatch, InFlight
 from taskmaster.slave.master_link import MasterLink, SlaveFacts, Welcome
+from taskmaster.slave.pool.batch_size import BatchSize
+from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
 from taskmaster.transport.address import Address
 
 IDEAL = 20  # jobs a second that a worker can do at most: each sleeps for 50 ms

@@ -12,7 +12,7 @@ from taskmaster.cli import run
 def exchange() -> None:
     """Called by ``tm-run`` when all of it is imported; the state is opened later."""
     from taskmaster.cli.command import loaded
-    from taskmaster.master.run_record import Checkpoint
+    from taskmaster.master.records.run_record import Checkpoint
     from taskmaster.master.stores.sqlite.store import SqliteStore
 
     def write(self: SqliteStore, checkpoint: Checkpoint) -> None:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from taskmaster.django_orm import integration
 from taskmaster.errors import CallError, Interrupted, UsageError
 from taskmaster.guards import hooks_of
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
+from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.master.summary import Summary
 from taskmaster.options.commands import MasterOptions, RunOptions
 from taskmaster.options.keywords import from_keywords

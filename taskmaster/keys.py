@@ -2,7 +2,7 @@
 
 A key is stored as text: JSON, with a tag where JSON has no such type. ``decode`` gives back exactly
 what ``encode`` got, type and value; what cannot promise that is refused. Keys are only ever
-compared for equality, as text, or by ``master/key_equality``: their order is the source's affair.
+compared for equality, as text, or by ``key_equality`` of the master: their order is the source's.
 """
 
 from __future__ import annotations

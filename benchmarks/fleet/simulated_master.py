@@ -25,14 +25,14 @@ from taskmaster.master.broker.limits import Limits
 from taskmaster.master.checkpointer import INTERVAL_SECONDS, LONGEST_REST_SECONDS, REST_FACTOR, Checkpointer
 from taskmaster.master.completion import Completion
 from taskmaster.master.dispatch import Dispatch
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader_by_turns import ReaderByTurns
 from taskmaster.master.reading.source import Source
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.run_identity import RunIdentity
 from taskmaster.master.reports import Reports
 from taskmaster.master.run_details import RunDetails
-from taskmaster.master.run_identity import RunIdentity
 from taskmaster.master.run_status import RunParts, RunStatus
 from taskmaster.master.service import Service
 from taskmaster.master.skew import Skew

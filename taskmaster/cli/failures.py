@@ -38,8 +38,8 @@ def show(found: Iterable[Any], *, style: Style, tracebacks: bool) -> int:
     """Print failed jobs; return how many.
 
     Args:
-        found: The jobs, as ``taskmaster.master.job_records.FailedJob``; read once, however many
-            they are.
+        found: The jobs, as ``taskmaster.master.records.job_records.FailedJob``; read once, however
+            many they are.
         style: How they are printed.
         tracebacks: For people: with the traceback of each attempt.
     """

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from taskmaster.engine.slave_task import Archive
 from taskmaster.model import WireBatch
-from taskmaster.slave.messages import AboutRun
-from taskmaster.slave.worker_spec import WorkerSpec
+from taskmaster.slave.ipc.messages import AboutRun
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
 from taskmaster.units import show_count
 
 __all__ = ["BatchCall", "BatchDone", "HostSpec"]

@@ -23,12 +23,12 @@ import taskmaster
 from taskmaster.engine.archive import unpack
 from taskmaster.engine.batch_call import BatchCall, BatchDone, HostSpec
 from taskmaster.engine.child import own_directory, start_a_process
-from taskmaster.slave.batch_size import BatchSize
-from taskmaster.slave.in_flight import InFlight
-from taskmaster.slave.messages import AboutRun
+from taskmaster.slave.ipc.messages import AboutRun
+from taskmaster.slave.ipc.unusable import Unusable
+from taskmaster.slave.pool.batch_size import BatchSize
 from taskmaster.slave.pool.fork_client import ForkClient
+from taskmaster.slave.pool.in_flight import InFlight
 from taskmaster.slave.pool.pool import Pool
-from taskmaster.slave.unusable import Unusable
 
 __all__ = ["BatchHost", "WorkerFacts", "describe_worker", "run_batch"]
 

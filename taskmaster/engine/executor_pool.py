@@ -26,13 +26,13 @@ from taskmaster.errors import UsageError
 from taskmaster.model import Report, ReportEnd, WireBatch
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import one_line
-from taskmaster.slave.batch_size import BatchSize
-from taskmaster.slave.in_flight import HeldBatch, InFlight
-from taskmaster.slave.messages import AboutRun
+from taskmaster.slave.ipc.messages import AboutRun
+from taskmaster.slave.ipc.unusable import Cause, Unusable
+from taskmaster.slave.pool.batch_size import BatchSize
 from taskmaster.slave.pool.buffers import Buffer
 from taskmaster.slave.pool.contract import Room
+from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
 from taskmaster.slave.pool.worker_ends import WorkerEnds
-from taskmaster.slave.unusable import Cause, Unusable
 from taskmaster.units import show_count
 
 __all__ = ["ExecutorPool"]

@@ -17,13 +17,13 @@ from taskmaster.errors import StateUnwritable
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.watermark import END, SettledRange, settled_range
 from taskmaster.master.completion import Completion
-from taskmaster.master.fingerprints import FINGERPRINT_BYTES, NO_FINGERPRINT, separate
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.job_records import ParkedJob
-from taskmaster.master.pickling import pickled
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.successor import place
-from taskmaster.master.run_record import Checkpoint, RunRecord, SettledRow
+from taskmaster.master.records.fingerprints import FINGERPRINT_BYTES, NO_FINGERPRINT, separate
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.job_records import ParkedJob
+from taskmaster.master.records.pickling import pickled
+from taskmaster.master.records.run_record import Checkpoint, RunRecord, SettledRow
 from taskmaster.master.steer_service import SteerService
 from taskmaster.master.stores.contract import Store
 from taskmaster.runtime.backoff import Backoff

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from taskmaster import keys
-from taskmaster.master.job_records import ParkedJob
-from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.records.job_records import ParkedJob
+from taskmaster.master.records.run_record import Checkpoint, RunRecord
 
 __all__ = ["Completion", "Extents"]
 

@@ -14,8 +14,8 @@ from taskmaster.master.broker.batches import Batch
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.leases import Lease
 from taskmaster.master.broker.slaves import ConnectedSlave
-from taskmaster.master.pickling import MAX_JOB_BYTES, TooLarge, pickle_all, pickle_value, pickled
 from taskmaster.master.reading.job_checks import JobChecks
+from taskmaster.master.records.pickling import MAX_JOB_BYTES, TooLarge, pickle_all, pickle_value, pickled
 from taskmaster.master.reports import Reports
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.model import BATCH_SECONDS, GATHERING_WORKERS, Failure, FailureKind, Report, ReportEnd, Want, WireBatch

@@ -14,8 +14,8 @@ from typing import Any
 from taskmaster.errors import BudgetSpent, Interrupted
 from taskmaster.master.event_watch import EventWatch
 from taskmaster.master.events import EventName, Events
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.master.reports import Reports
-from taskmaster.master.run_record import RunRecord
 from taskmaster.master.steer_service import SteerService, reason_of
 from taskmaster.master.tally.failure_kinds import MOST_KINDS_COUNTED, Kind
 from taskmaster.runtime.log import clean_logger

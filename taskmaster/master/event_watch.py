@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from taskmaster.master.events import EventName
-from taskmaster.master.steering.records import SessionCommand, TrailRow
+from taskmaster.master.records.steering_records import SessionCommand, TrailRow
 from taskmaster.master.steering.request import Command
 from taskmaster.master.why import WhyCode
 from taskmaster.redaction import clean

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from taskmaster import keys
 from taskmaster.errors import StateBusy
 from taskmaster.master.broker.broker import Broker
-from taskmaster.master.job_records import FailedJob
+from taskmaster.master.records.job_records import FailedJob
 from taskmaster.master.tally.failure_kinds import FailureKinds
 
 __all__ = ["FailedChoice"]

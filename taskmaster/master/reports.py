@@ -18,9 +18,9 @@ from taskmaster.master.broker.prepared import ORDINARY_ENDS, Prepared
 from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.broker.verdicts import Tried, Verdict, with_attempt
 from taskmaster.master.broker.watermark import settled_range
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.job_records import Attempt, FailedJob
-from taskmaster.master.pickling import pickled
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.job_records import Attempt, FailedJob
+from taskmaster.master.records.pickling import pickled
 from taskmaster.master.slave_figures import SlaveFigures
 from taskmaster.master.tally.attempts import Attempts
 from taskmaster.master.tally.failure_kinds import FailureKinds

@@ -24,17 +24,17 @@ from taskmaster.master.ending import Ending
 from taskmaster.master.event_feed import DEFAULT_STALL_SECONDS, EventFeed
 from taskmaster.master.failed_choice import FailedChoice
 from taskmaster.master.farewell import Farewell
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.reader_by_turns import ReaderByTurns
 from taskmaster.master.reading.source import Source
 from taskmaster.master.reading.successor import expected, successor
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.master.remarks import OutageRemark, remarks
 from taskmaster.master.reports import Reports
 from taskmaster.master.run_details import RunDetails
-from taskmaster.master.run_record import RunRecord
 from taskmaster.master.run_status import RunParts, RunStatus
 from taskmaster.master.service import Service
 from taskmaster.master.skew import Skew

@@ -22,10 +22,11 @@ from taskmaster.master.broker.batches import BatchKind
 from taskmaster.master.broker.counts import Counts
 from taskmaster.master.broker.leases import Lease
 from taskmaster.master.checkpointer import Checkpointer
+from taskmaster.master.records.minute_row import HISTORY_COLUMNS
 from taskmaster.master.reports import Reports
 from taskmaster.master.run_status import RunParts
 from taskmaster.master.tally.durations import upper_bound
-from taskmaster.master.tally.history import HELD_NAMES, HISTORY_COLUMNS
+from taskmaster.master.tally.history import HELD_NAMES
 from taskmaster.master.tally.speeds import Speeds
 from taskmaster.master.why import SLOW_SOURCE_SECONDS, WhyCode
 from taskmaster.master.work_time import HELD_BY

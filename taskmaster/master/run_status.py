@@ -17,7 +17,7 @@ from taskmaster.master.condition import Condition
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.master.standing import Standing
 from taskmaster.master.steer_service import SteerService
 from taskmaster.master.summary import Summary

@@ -18,11 +18,11 @@ from taskmaster.errors import StateBusy
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.dispatch import Dispatch
-from taskmaster.master.job_records import FailedJob
+from taskmaster.master.records.job_records import FailedJob
+from taskmaster.master.records.steering_records import SessionCommand
 from taskmaster.master.reports import Reports
 from taskmaster.master.skew import Skew
 from taskmaster.master.steer_service import SteerService
-from taskmaster.master.steering.records import SessionCommand
 from taskmaster.model import PROTOCOL, Answer, AnswerState, Report, Want
 from taskmaster.redaction import clean, clean_short
 from taskmaster.runtime.log import clean_logger

@@ -6,7 +6,7 @@ from typing import Any
 
 from taskmaster import keys
 from taskmaster.master.broker.counts import Counts, RunningJob
-from taskmaster.master.job_identity import JobIdentity
+from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.master.why import LONG_SECONDS
 from taskmaster.units import show_rounded
 

@@ -20,9 +20,9 @@ from taskmaster.errors import UsageError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.failed_choice import FailedChoice
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.run_record import RunRecord
+from taskmaster.master.records.steering_records import News, SessionCommand
 from taskmaster.master.slave_figures import SlaveFigures
-from taskmaster.master.steering.records import News, SessionCommand
 from taskmaster.master.steering.request import Command, SteerRequest
 from taskmaster.master.steering.steering import Steering
 from taskmaster.master.steering.trail import beginnings

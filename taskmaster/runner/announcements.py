@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from taskmaster import keys
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.summary import Summary

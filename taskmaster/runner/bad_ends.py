@@ -12,8 +12,8 @@ import threading
 from collections.abc import Callable
 
 from taskmaster.master.farewell import names_of
+from taskmaster.master.records.steering_records import SessionCommand, TrailRow
 from taskmaster.master.run import Run
-from taskmaster.master.steering.records import SessionCommand, TrailRow
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.summary import OwnSlave

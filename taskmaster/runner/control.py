@@ -16,8 +16,8 @@ from typing import Any
 
 from taskmaster import keys
 from taskmaster.errors import ConnectError, NoMaster, StateBusy, StateError, StateLocked, UsageError
-from taskmaster.master.job_records import Attempt, FailedJob
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.job_records import Attempt, FailedJob
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.master.stores.default_path import SUFFIX
 from taskmaster.master.stores.sqlite.glance import owner_of, runs_in, serving_at
 from taskmaster.master.stores.sqlite.store import SqliteStore

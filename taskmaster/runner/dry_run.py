@@ -17,12 +17,12 @@ from typing import Any
 from taskmaster import keys
 from taskmaster.django_orm import integration
 from taskmaster.errors import SourceError, TaskmasterError, UsageError
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.pickling import MAX_JOB_BYTES, pickled
 from taskmaster.master.reading.job_checks import order_warning
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run_identity import RunIdentity
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.pickling import MAX_JOB_BYTES, pickled
+from taskmaster.master.records.run_identity import RunIdentity
 from taskmaster.master.summary import Summary
 from taskmaster.redaction import clean, clean_message
 from taskmaster.runner.state_copy import StateBusyNow, copied_state

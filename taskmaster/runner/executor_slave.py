@@ -21,8 +21,8 @@ from taskmaster.runner.engine_choice import factory_of
 from taskmaster.runner.engine_slaves import task_of
 from taskmaster.runtime.command_log import CommandLog
 from taskmaster.slave.config import SlaveConfig
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
 from taskmaster.slave.supervisor import run_slave
-from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.transport.address import Address
 
 __all__ = ["run_executor_slave"]

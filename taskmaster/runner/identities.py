@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from taskmaster.errors import StateError, StateRefused
-from taskmaster.master.run_identity import RunIdentity
+from taskmaster.master.records.run_identity import RunIdentity
 from taskmaster.master.stores.default_path import SUFFIX, arguments_digest, state_path
 from taskmaster.options.commands import RunOptions
 from taskmaster.options.option import spelling

@@ -38,8 +38,7 @@ from taskmaster.runtime.at_fork import forget_in_children
 from taskmaster.runtime.context import HERE
 from taskmaster.runtime.signals import Signals
 from taskmaster.runtime.tracebacks import users_traceback
-from taskmaster.slave.batch_size import BatchSize
-from taskmaster.slave.messages import (
+from taskmaster.slave.ipc.messages import (
     BatchEnded,
     BatchUnreadable,
     CallRaised,
@@ -49,7 +48,8 @@ from taskmaster.slave.messages import (
     to_plain,
     to_supervisor,
 )
-from taskmaster.slave.scoreboard import Scoreboard
+from taskmaster.slave.ipc.scoreboard import Scoreboard
+from taskmaster.slave.pool.batch_size import BatchSize
 from taskmaster.slave.worker.callbacks import Callbacks, name_of
 from taskmaster.slave.worker.message_sender import MessageSender
 from taskmaster.slave.worker.results import Calls, NothingRan, Results

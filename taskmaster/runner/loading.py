@@ -15,8 +15,8 @@ from typing import Any
 
 from taskmaster.guards import hooks_of
 from taskmaster.guards.pace import Pace, pace_of
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
+from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.master.skew import Skew
 from taskmaster.records import record
 from taskmaster.runner.identities import KnownRun, find_state, of_script, of_target, under_test

@@ -17,9 +17,9 @@ from typing import Any
 from taskmaster import keys
 from taskmaster.django_orm import integration
 from taskmaster.errors import SourceError, StateRefused, TargetError, TaskmasterError, UsageError
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.job_records import FailedJob, ParkedJob
 from taskmaster.master.reading.source import Source
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.job_records import FailedJob, ParkedJob
 from taskmaster.master.summary import Summary
 from taskmaster.model import FailureKind
 from taskmaster.outcomes import Outcome

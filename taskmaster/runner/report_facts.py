@@ -13,11 +13,12 @@ from typing import Any
 
 from taskmaster import keys
 from taskmaster.errors import BudgetSpent, Stopped, TaskmasterError
-from taskmaster.master.job_records import FailedJob
-from taskmaster.master.run_record import RunRecord
-from taskmaster.master.steering.records import SessionCommand, bad_end
+from taskmaster.master.records.job_records import FailedJob
+from taskmaster.master.records.minute_row import HISTORY_COLUMNS
+from taskmaster.master.records.run_record import RunRecord
+from taskmaster.master.records.steering_records import SessionCommand, bad_end
 from taskmaster.master.tally.failure_kinds import LONGEST_EXAMPLE_TRACEBACK, MOST_KINDS_COUNTED, FailureKinds
-from taskmaster.master.tally.history import HELD_NAMES, HISTORY_COLUMNS
+from taskmaster.master.tally.history import HELD_NAMES
 from taskmaster.units import show_count, show_moment
 from taskmaster.view.plot import points
 from taskmaster.view.report import SIGNALLED

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from taskmaster.errors import StateError
 from taskmaster.master.events import LAST_EVENTS
-from taskmaster.master.job_records import FailedJob
+from taskmaster.master.records.job_records import FailedJob
 from taskmaster.master.run import Run
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore

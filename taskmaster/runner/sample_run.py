@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.sampler import Sampler
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run_identity import RunIdentity
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.run_identity import RunIdentity
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.summary import Summary, View

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from taskmaster.errors import BudgetSpent, Interrupted, StateUnwritable, Stopped
 from taskmaster.master.event_feed import DEFAULT_STALL_SECONDS
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.master.run import Run
-from taskmaster.master.run_record import RunRecord
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite.store import SqliteStore

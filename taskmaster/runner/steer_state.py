@@ -15,9 +15,9 @@ from typing import Any
 from taskmaster.errors import UsageError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
+from taskmaster.master.records.steering_records import HOLD, RATE, LiveChange
 from taskmaster.master.steering.amounts import rate_text
 from taskmaster.master.steering.quiet_slaves import quieted_by, quiets
-from taskmaster.master.steering.records import HOLD, RATE, LiveChange
 from taskmaster.master.steering.request import Command
 from taskmaster.master.steering.steering import Steering
 from taskmaster.master.stores.sqlite.store import SqliteStore

@@ -23,21 +23,21 @@ from taskmaster.model import Answer, AnswerState
 from taskmaster.runtime.command_log import CommandLog
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.signals import Signals
-from taskmaster.slave.batch_size import BatchSize
 from taskmaster.slave.config import SlaveConfig
 from taskmaster.slave.exchange_schedule import ExchangeSchedule
-from taskmaster.slave.in_flight import InFlight
 from taskmaster.slave.interruption import Interruption
+from taskmaster.slave.ipc.messages import AboutRun
+from taskmaster.slave.ipc.unusable import Cause, Unusable
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
 from taskmaster.slave.last_words import NOT_HEARD, RUN_IS_OVER, TOLD_TO_END
 from taskmaster.slave.master_link import MasterLink, SlaveFacts, Welcome
-from taskmaster.slave.messages import AboutRun
+from taskmaster.slave.pool.batch_size import BatchSize
 from taskmaster.slave.pool.buffers import Buffer
 from taskmaster.slave.pool.contract import MakePool, Room, SlavePool
 from taskmaster.slave.pool.fork_client import ForkClient
+from taskmaster.slave.pool.in_flight import InFlight
 from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.retirement import Retirement
-from taskmaster.slave.unusable import Cause, Unusable
-from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.units import show_count
 from taskmaster.user_code.code_version import callback_of, real_path_of
 

@@ -21,7 +21,7 @@ __all__ = ["MAX_OPCODES", "TooManyValues", "check_plain", "plain_dumps", "plain_
 MAX_OPCODES = 600_000
 """Most steps of a pickle; a value takes one to three. Millions of them, in a pickle of a few
 megabytes, would take seconds in which the master answers nobody. A slave's reports have up to
-550,000 (``taskmaster.slave.in_flight``).
+550,000 (``taskmaster.slave.pool.in_flight``).
 """
 
 SHALLOW_BYTES = 16_384

@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 
 from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwritable
-from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
-from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.run_record import Checkpoint, SettledRow
-from taskmaster.master.steering.records import NOTHING_LOST, LiveChange, TrailRow, bad_end
+from taskmaster.master.records.job_records import Attempt, FailedJob, ParkedJob
+from taskmaster.master.records.minute_row import MINUTE_BYTES, MinuteRow
+from taskmaster.master.records.run_identity import RunIdentity
+from taskmaster.master.records.run_record import Checkpoint, SettledRow
+from taskmaster.master.records.steering_records import NOTHING_LOST, LiveChange, TrailRow, bad_end
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite import rows
 from taskmaster.master.stores.sqlite.connection import looking
 from taskmaster.master.stores.sqlite.store import SqliteStore
-from taskmaster.master.tally.history import MINUTE_BYTES, MinuteRow
 
 Reopen = Callable[[], Store]
 

@@ -26,8 +26,8 @@ from support.odd_type import make_odd_type
 from taskmaster import Taskmaster, keys
 from taskmaster.django_orm import QuerySetRanges, RangeQuerySetWrapper
 from taskmaster.errors import SourceError, UsageError
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
+from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.model import Job
 from taskmaster.runner.dry_run import preview
 from taskmaster.sources.database_retry import TooSlow

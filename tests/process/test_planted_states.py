@@ -10,8 +10,8 @@ import pytest
 from support.cases import mostly_slow
 from support.playground import PREAMBLE, Playground
 
-from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
-from taskmaster.master.run_record import Checkpoint
+from taskmaster.master.records.job_records import Attempt, FailedJob, ParkedJob
+from taskmaster.master.records.run_record import Checkpoint
 from taskmaster.master.stores.sqlite.store import SqliteStore
 
 STRANGER = 54321

@@ -19,13 +19,13 @@ from support.commands import children_of, free_port, wait_for
 from support.playground import Playground
 
 from taskmaster.model import WireBatch
-from taskmaster.slave.batch_size import BatchSize
-from taskmaster.slave.in_flight import HeldBatch, InFlight
+from taskmaster.slave.ipc.unusable import Unusable
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
+from taskmaster.slave.pool.batch_size import BatchSize
 from taskmaster.slave.pool.fork_client import ForkClient
+from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
 from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.worker_process import WorkerProcess
-from taskmaster.slave.unusable import Unusable
-from taskmaster.slave.worker_spec import WorkerSpec
 
 MODULE = """
 import multiprocessing, os, signal, subprocess, time

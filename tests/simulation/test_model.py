@@ -19,7 +19,7 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.leases import Lease
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
-from taskmaster.master.job_records import Attempt, FailedJob
+from taskmaster.master.records.job_records import Attempt, FailedJob
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd, Want
 
 RETRIES, CRASHES = 1, 2

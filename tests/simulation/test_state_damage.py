@@ -27,10 +27,10 @@ from support.file_disk import FileDisk
 from support.world import Violation, World
 
 from taskmaster.errors import StateRefused
-from taskmaster.master.fingerprints import separate
-from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
-from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.run_record import Checkpoint, SettledRow
+from taskmaster.master.records.fingerprints import separate
+from taskmaster.master.records.job_records import Attempt, FailedJob, ParkedJob
+from taskmaster.master.records.run_identity import RunIdentity
+from taskmaster.master.records.run_record import Checkpoint, SettledRow
 from taskmaster.master.stores.sqlite.store import SqliteStore
 
 FIELDS = (

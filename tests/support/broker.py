@@ -9,8 +9,8 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.leases import Lease
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
-from taskmaster.master.job_records import ParkedJob
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.job_records import ParkedJob
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd, Want
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from support.world import Disk, Violation
-from taskmaster.master.fingerprints import separate
-from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.records.fingerprints import separate
+from taskmaster.master.records.run_identity import RunIdentity
+from taskmaster.master.records.run_record import Checkpoint, RunRecord
 from taskmaster.master.stores.sqlite.store import SqliteStore
 
 

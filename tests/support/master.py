@@ -12,9 +12,9 @@ from taskmaster.master.broker.leases import Lease
 from taskmaster.master.broker.verdicts import Tried
 from taskmaster.master.broker.watermark import settled_range
 from taskmaster.master.dispatch import Dispatch
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.job_records import Attempt, FailedJob
 from taskmaster.master.reading.job_checks import JobChecks
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.job_records import Attempt, FailedJob
 from taskmaster.master.reports import Reports
 from taskmaster.master.service import Service
 from taskmaster.master.skew import Skew

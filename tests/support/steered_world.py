@@ -9,7 +9,7 @@ from support.file_disk import FileDisk
 from support.world import Disk, SimSlave, Violation, World
 from taskmaster.errors import UsageError
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.records.run_record import Checkpoint, RunRecord
 from taskmaster.master.steering.steering import News, Steering
 from taskmaster.model import Answer
 

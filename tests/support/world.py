@@ -25,14 +25,14 @@ from taskmaster.errors import StateUnwritable
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.checkpointer import Checkpointer
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.job_records import ParkedJob
+from taskmaster.master.records.run_record import Checkpoint, RunRecord
 from taskmaster.model import PROTOCOL, Answer, Failure, FailureKind, Job
-from taskmaster.slave.in_flight import HeldBatch, InFlight
+from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
 
 
 class Violation(AssertionError):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any
 
-from taskmaster.master.job_records import Attempt
+from taskmaster.master.records.job_records import Attempt
 from taskmaster.records import changing
 
 __all__ = ["Batch", "BatchKind", "contiguous"]

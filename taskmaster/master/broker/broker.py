@@ -40,8 +40,8 @@ from taskmaster.master.broker.settlement import Settlement
 from taskmaster.master.broker.slaves import ConnectedSlave, ConnectedSlaves
 from taskmaster.master.broker.takeover import Takeover
 from taskmaster.master.broker.watermark import Watermark
-from taskmaster.master.job_records import FailedJob
-from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.records.job_records import FailedJob
+from taskmaster.master.records.run_record import Checkpoint, RunRecord
 from taskmaster.model import Report, Want
 
 __all__ = ["Broker"]

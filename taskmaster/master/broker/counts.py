@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from taskmaster.master.broker.watermark import SettledRange
-from taskmaster.master.run_record import Checkpoint
+from taskmaster.master.records.run_record import Checkpoint
 from taskmaster.records import record
 
 __all__ = ["Collected", "Counts", "RunningJob"]

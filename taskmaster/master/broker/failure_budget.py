@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from taskmaster.master.job_records import Attempt
+from taskmaster.master.records.job_records import Attempt
 from taskmaster.units import show_count
 
 __all__ = ["ALIKE_ATTEMPTS", "Budget", "sample"]

@@ -19,7 +19,7 @@ from taskmaster.master.broker.queue import Queue
 from taskmaster.master.broker.redelivery import Redelivery
 from taskmaster.master.broker.watermark import SettledRange, Watermark
 from taskmaster.master.broker.write_ahead import WriteAhead
-from taskmaster.master.job_records import ParkedJob
+from taskmaster.master.records.job_records import ParkedJob
 
 __all__ = ["Intake"]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.job_records import Attempt
+from taskmaster.master.records.job_records import Attempt
 from taskmaster.units import show_seconds
 
 __all__ = ["Outage"]

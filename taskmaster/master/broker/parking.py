@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from taskmaster.master.broker.unwritten import Unwritten
-from taskmaster.master.job_records import Attempt, ParkedJob
+from taskmaster.master.records.job_records import Attempt, ParkedJob
 
 __all__ = ["Parking"]
 

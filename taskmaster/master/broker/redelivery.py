@@ -17,7 +17,7 @@ from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.returned import Returned
 from taskmaster.master.broker.slaves import ConnectedSlave, ConnectedSlaves
 from taskmaster.master.broker.waiting import Waiting
-from taskmaster.master.job_records import ParkedJob
+from taskmaster.master.records.job_records import ParkedJob
 
 __all__ = ["Redelivery"]
 

@@ -12,7 +12,7 @@ from taskmaster.master.broker.leases import LeaseTable
 from taskmaster.master.broker.parking import Parking
 from taskmaster.master.broker.redelivery import Redelivery
 from taskmaster.master.broker.watermark import SettledRange, Watermark
-from taskmaster.master.job_records import Attempt, ParkedJob
+from taskmaster.master.records.job_records import Attempt, ParkedJob
 
 __all__ = ["Relief"]
 

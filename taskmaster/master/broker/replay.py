@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from taskmaster import keys
 from taskmaster.master.broker.batches import Batch, BatchKind
-from taskmaster.master.job_records import FailedJob, ParkedJob
+from taskmaster.master.records.job_records import FailedJob, ParkedJob
 from taskmaster.records import changing
 
 __all__ = ["Replay", "Selection"]

@@ -14,7 +14,7 @@ from taskmaster.master.broker.replay import Replay
 from taskmaster.master.broker.unwritten import Unwritten
 from taskmaster.master.broker.verdicts import Tried, Verdict, with_attempt
 from taskmaster.master.broker.watermark import SettledRange, Watermark
-from taskmaster.master.job_records import Attempt, FailedJob
+from taskmaster.master.records.job_records import Attempt, FailedJob
 from taskmaster.model import Failure, FailureKind, ReportEnd
 
 __all__ = ["Settlement"]

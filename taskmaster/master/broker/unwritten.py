@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
+from taskmaster.master.records.job_records import Attempt, FailedJob, ParkedJob
 
 __all__ = ["Unwritten"]
 

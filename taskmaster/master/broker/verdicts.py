@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from taskmaster.master.job_records import Attempt, FailedJob
+from taskmaster.master.records.job_records import Attempt, FailedJob
 from taskmaster.model import Failure
 from taskmaster.records import record
 

@@ -23,8 +23,8 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from taskmaster.master.fingerprints import FINGERPRINT_BYTES
-from taskmaster.master.key_equality import same
+from taskmaster.master.records.fingerprints import FINGERPRINT_BYTES
+from taskmaster.master.records.key_equality import same
 from taskmaster.records import changing
 
 __all__ = ["END", "SettledRange", "Watermark", "settled_range"]

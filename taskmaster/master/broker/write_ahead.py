@@ -21,7 +21,7 @@ from typing import Any
 
 from taskmaster.master.broker.batches import Batch, BatchKind
 from taskmaster.master.broker.verdicts import Verdict
-from taskmaster.master.job_records import ParkedJob
+from taskmaster.master.records.job_records import ParkedJob
 from taskmaster.model import Failure, FailureKind
 
 __all__ = ["WriteAhead"]

@@ -15,11 +15,11 @@ from typing import Any
 
 from taskmaster.errors import SourceError
 from taskmaster.master.broker.broker import Broker
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.pickling import pickled
 from taskmaster.master.reading.early_pickles import EarlyPickles
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.weights import LIGHT_BYTES, Weights, is_light, weigh
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.pickling import pickled
 
 __all__ = ["QUEUE_BYTES", "Chunks"]
 

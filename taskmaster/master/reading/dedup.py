@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from taskmaster.master.fingerprints import separate
-from taskmaster.master.key_equality import same
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.fingerprints import separate
+from taskmaster.master.records.key_equality import same
+from taskmaster.master.records.run_record import RunRecord
 
 __all__ = ["Dedup"]
 

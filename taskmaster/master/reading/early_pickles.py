@@ -19,8 +19,8 @@ from typing import Any
 
 from taskmaster import keys
 from taskmaster.errors import SourceError
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.job_records import ParkedJob, PickledJob
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.job_records import ParkedJob, PickledJob
 from taskmaster.runtime.log import clean_logger
 
 __all__ = ["EarlyPickles"]

@@ -17,10 +17,10 @@ from typing import Any
 
 from taskmaster import keys
 from taskmaster.errors import TaskmasterError, UsageError
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.job_records import ParkedJob, PickledJob
 from taskmaster.master.reading.key_order import KeyOrder
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.job_records import ParkedJob, PickledJob
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.model import Job
 from taskmaster.runtime.child_process import children_kept_out
 from taskmaster.runtime.log import clean_logger

@@ -15,10 +15,10 @@ from itertools import chain, islice
 from typing import Any
 
 from taskmaster import keys
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.source import Source, can_be_asked_again, is_users
 from taskmaster.master.reading.successor import Expected, said_of
+from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.runtime.log import clean_logger
 
 __all__ = ["Place"]

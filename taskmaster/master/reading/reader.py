@@ -20,9 +20,6 @@ from taskmaster.django_orm import integration
 from taskmaster.errors import SourceError, StateRefused, TaskmasterError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.watermark import SettledRange
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.job_records import ParkedJob
-from taskmaster.master.pickling import pickled
 from taskmaster.master.reading.chunks import QUEUE_BYTES, Chunks
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
@@ -30,6 +27,9 @@ from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.place import Place
 from taskmaster.master.reading.source import Source, may_refuse
 from taskmaster.master.reading.successor import NOTHING_EXPECTED, Expected
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.job_records import ParkedJob
+from taskmaster.master.records.pickling import pickled
 from taskmaster.runtime.child_process import end_child
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import users_traceback

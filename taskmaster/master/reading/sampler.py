@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Any
 
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.early_pickles import EarlyPickles
 from taskmaster.master.reading.source import Source
 from taskmaster.master.reading.weights import weigh
+from taskmaster.master.records.job_identity import JobIdentity
 
 __all__ = ["BURST_JOBS", "Sampler"]
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from taskmaster import keys
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.watermark import Watermark
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.run_record import RunRecord
-from taskmaster.master.steering.records import SessionCommand
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.run_record import RunRecord
+from taskmaster.master.records.steering_records import SessionCommand
 
 __all__ = ["NOTHING_EXPECTED", "Expected", "expected", "place", "said_of", "successor"]
 

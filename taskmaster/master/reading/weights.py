@@ -17,7 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from taskmaster.keys import payload_of
-from taskmaster.master.job_records import ParkedJob, PickledJob
+from taskmaster.master.records.job_records import ParkedJob, PickledJob
 from taskmaster.model import Job
 
 __all__ = ["LIGHT_BYTES", "Weights", "is_light", "weigh"]

@@ -3,7 +3,6 @@
 No module here has a thread, a socket, a file or a clock; times are passed in. ``master/service``
 lets requests in, ``master/steer_service`` applies them under the master's one lock and answers.
 
-- ``records``: a live change, and a row of the trail, as the state keeps them;
 - ``request``: what a client asks for, checked: the command, and the name of the person;
 - ``trail``: who changed what, from the last session to this one, and what of it is not written yet;
 - ``allowance``: how many changes of a kind there may be;

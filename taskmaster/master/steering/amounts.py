@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from taskmaster.errors import UsageError
-from taskmaster.master.steering.records import LiveChange
+from taskmaster.master.records.steering_records import LiveChange
 from taskmaster.units import rate_of, seconds_of, show_moment, show_rate
 
 __all__ = ["BY_DEFAULT", "OFF", "because", "end_of_hold", "is_rate", "rate_from", "rate_text", "said_of_rate"]

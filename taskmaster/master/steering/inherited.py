@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from taskmaster.master.records.steering_records import HOLD, RATE, LiveChange, is_setting
 from taskmaster.master.steering import quiet_slaves
 from taskmaster.master.steering.amounts import is_rate, rate_text
-from taskmaster.master.steering.records import HOLD, RATE, LiveChange, is_setting
 from taskmaster.units import show_moment, show_rate
 
 __all__ = ["StartValues", "said_at_start"]

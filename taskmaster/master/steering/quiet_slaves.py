@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from taskmaster.master.broker.slaves import ConnectedSlaves, Quieted
-from taskmaster.master.steering.records import QUIET, LiveChange
+from taskmaster.master.records.steering_records import QUIET, LiveChange
 from taskmaster.units import show_moment
 
 __all__ = [

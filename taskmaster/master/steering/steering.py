@@ -16,6 +16,17 @@ from taskmaster.errors import UsageError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.replay import Selection
 from taskmaster.master.broker.slaves import Quieted
+from taskmaster.master.records.steering_records import (
+    HOLD,
+    NOTHING_LOST,
+    QUIET,
+    RATE,
+    LiveChange,
+    News,
+    SessionCommand,
+    TrailRow,
+    is_setting,
+)
 from taskmaster.master.steering import quiet_slaves
 from taskmaster.master.steering.allowance import Allowance
 from taskmaster.master.steering.amounts import (
@@ -28,17 +39,6 @@ from taskmaster.master.steering.amounts import (
     said_of_rate,
 )
 from taskmaster.master.steering.inherited import StartValues, said_at_start
-from taskmaster.master.steering.records import (
-    HOLD,
-    NOTHING_LOST,
-    QUIET,
-    RATE,
-    LiveChange,
-    News,
-    SessionCommand,
-    TrailRow,
-    is_setting,
-)
 from taskmaster.master.steering.request import Command, SteerRequest
 from taskmaster.master.steering.slave_names import slaves_named
 from taskmaster.master.steering.steered import ChangeableSettings, Steered

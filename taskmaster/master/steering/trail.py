@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from taskmaster.master.steering.records import NOTHING_LOST, SessionCommand, TrailRow, bad_end
+from taskmaster.master.records.steering_records import NOTHING_LOST, SessionCommand, TrailRow, bad_end
 from taskmaster.master.steering.request import SteerRequest
 from taskmaster.units import show_moment
 

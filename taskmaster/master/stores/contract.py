@@ -1,7 +1,8 @@
 """Where a run's checkpoints are kept: the contract that every store fulfils.
 
 Keys are text here (``taskmaster.keys.encode``); a store never looks into them. The values that pass
-through it are those of ``taskmaster.master.run_record`` and ``taskmaster.master.job_records``.
+through it are those of ``taskmaster.master.records.run_record`` and
+``taskmaster.master.records.job_records``.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from taskmaster.master.job_records import FailedJob
-from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.records.job_records import FailedJob
+from taskmaster.master.records.run_record import Checkpoint, RunRecord
 
 __all__ = ["Store"]
 

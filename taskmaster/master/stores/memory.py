@@ -7,10 +7,10 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from taskmaster.master.job_records import FailedJob, ParkedJob
-from taskmaster.master.run_record import Checkpoint, RunRecord
-from taskmaster.master.steering.records import LiveChange, TrailRow
-from taskmaster.master.tally.history import MinuteRow
+from taskmaster.master.records.job_records import FailedJob, ParkedJob
+from taskmaster.master.records.minute_row import MinuteRow
+from taskmaster.master.records.run_record import Checkpoint, RunRecord
+from taskmaster.master.records.steering_records import LiveChange, TrailRow
 
 __all__ = ["MemoryStore"]
 

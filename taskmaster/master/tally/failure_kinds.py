@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from taskmaster import keys
-from taskmaster.master.job_records import FailedJob
+from taskmaster.master.records.job_records import FailedJob
 from taskmaster.records import changing
 from taskmaster.redaction import clean
 

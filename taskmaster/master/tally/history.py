@@ -11,20 +11,16 @@ that a row that is left out hides nothing; the other numbers are those of the mo
 
 from __future__ import annotations
 
-import struct
 from array import array
 from collections.abc import Sequence
 from math import isfinite
 from typing import NamedTuple
 
+from taskmaster.master.records.minute_row import COLUMN_COUNT, HISTORY_COLUMNS, MinuteRow
 from taskmaster.view.snapshot import HeldBy
 
-__all__ = ["HELD_NAMES", "HISTORY_COLUMNS", "MINUTE_BYTES", "History", "HistoryPage", "MinuteRow", "Ring"]
+__all__ = ["HELD_NAMES", "History", "HistoryPage", "Ring"]
 
-HISTORY_COLUMNS = (
-    "at", "settled", "failed", "queued", "leased", "waiting", "parked", "workers", "busy", "p95", "held", "rate_limit",
-)  # fmt: skip
-COLUMN_COUNT = len(HISTORY_COLUMNS)
 _BUSY, _P95, _HELD, _LIMIT = (HISTORY_COLUMNS.index(name) for name in ("busy", "p95", "held", "rate_limit"))
 HELD_NAMES = ("", *(str(by) for by in HeldBy))
 """What a number in the column ``held`` means: it is the index of one of these; 0: nothing holds the
@@ -35,26 +31,8 @@ SPANS = {"10m": (1.0, 600), "6h": (10.0, 2160), "all": (300.0, 8640)}
 MOST_HISTORY_ROWS_ANSWERED = 500  # in one answer
 MINUTE_SECONDS = 60.0
 MOMENT_SECONDS = 5  # between two rows of the moment
-NUMBERS = struct.Struct(f"<{COLUMN_COUNT - 1}d")
-MINUTE_BYTES = NUMBERS.size
 MOST_CHANGES = 4  # rows that the state gets within a minute, at most: one for each change of what holds the run back
 UNKNOWN = -1.0  # a number that is not known, where 0 would be one
-
-
-class MinuteRow(NamedTuple):
-    """A row of the history as the state keeps it.
-
-    Attributes:
-        at: Seconds since the epoch.
-        numbers: The columns after ``at``, as doubles.
-    """
-
-    at: int
-    numbers: bytes
-
-    def values(self) -> tuple[float, ...]:
-        """Return all columns."""
-        return (float(self.at), *NUMBERS.unpack(self.numbers))
 
 
 class HistoryPage(NamedTuple):
@@ -187,7 +165,7 @@ class History:
             self._over.append(self._moment.at)
             self._unwritten = [row for row in self._unwritten if row is not self._moment]
             self._moment = None
-        row = MinuteRow(int(values[0]), NUMBERS.pack(*values[1:]))
+        row = MinuteRow.of(values)
         self._unwritten.append(row)
         for rows in (self._unwritten, self._over):
             del rows[: -SPANS["6h"][1]]  # while the state cannot be written

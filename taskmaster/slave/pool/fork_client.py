@@ -14,7 +14,7 @@ from pathlib import Path
 
 from taskmaster.errors import TaskmasterError
 from taskmaster.runtime.child_process import Forked, environment_of_child, kill_group
-from taskmaster.slave.worker_spec import WorkerSpec
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
 
 __all__ = ["CannotFork", "ForkClient", "ForkServerGone", "how_it_ended"]
 

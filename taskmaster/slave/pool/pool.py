@@ -12,9 +12,7 @@ from collections.abc import Callable
 
 from taskmaster.model import WireBatch
 from taskmaster.runtime.log import clean_logger
-from taskmaster.slave.batch_size import BatchSize
-from taskmaster.slave.in_flight import HeldBatch, InFlight
-from taskmaster.slave.messages import (
+from taskmaster.slave.ipc.messages import (
     AboutRun,
     BatchEnded,
     CallRaised,
@@ -27,16 +25,18 @@ from taskmaster.slave.messages import (
     WorkerClosed,
     too_long,
 )
+from taskmaster.slave.ipc.scoreboard import REGIONS
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
+from taskmaster.slave.pool.batch_size import BatchSize
 from taskmaster.slave.pool.buffers import Buffer, Buffers
 from taskmaster.slave.pool.contract import Room
 from taskmaster.slave.pool.fork_client import ForkClient
+from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
 from taskmaster.slave.pool.rests import Rests
 from taskmaster.slave.pool.retirement import Retirement
 from taskmaster.slave.pool.watchdog import Watchdog
 from taskmaster.slave.pool.worker_process import WorkerProcess
 from taskmaster.slave.pool.workforce import Death, Workforce
-from taskmaster.slave.scoreboard import REGIONS
-from taskmaster.slave.worker_spec import WorkerSpec
 
 __all__ = ["Pool"]
 

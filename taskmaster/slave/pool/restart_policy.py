@@ -7,7 +7,7 @@ that forks for ever; one that may (a database that is being restarted) must not 
 from __future__ import annotations
 
 from taskmaster.runtime.backoff import Backoff
-from taskmaster.slave.unusable import Cause, Unusable
+from taskmaster.slave.ipc.unusable import Cause, Unusable
 
 __all__ = ["RestartPolicy"]
 

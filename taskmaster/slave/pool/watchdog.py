@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from taskmaster.model import LONG_JOB_SECONDS
 from taskmaster.runtime.child_process import kill_group
 from taskmaster.runtime.log import clean_logger
-from taskmaster.slave.job_clock import JobClock
+from taskmaster.slave.ipc.job_clock import JobClock
 from taskmaster.slave.pool.worker_process import UNPICKLING, WorkerProcess
 
 __all__ = ["Watchdog"]

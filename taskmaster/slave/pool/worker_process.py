@@ -10,10 +10,10 @@ import socket
 from collections import deque
 from typing import Any
 
-from taskmaster.slave.in_flight import HeldBatch
-from taskmaster.slave.messages import ToSupervisor, ToWorker, to_plain, to_supervisor
+from taskmaster.slave.ipc.messages import ToSupervisor, ToWorker, to_plain, to_supervisor
+from taskmaster.slave.ipc.scoreboard import REGIONS, Scoreboard
+from taskmaster.slave.pool.in_flight import HeldBatch
 from taskmaster.slave.pool.output import Forwarder
-from taskmaster.slave.scoreboard import REGIONS, Scoreboard
 from taskmaster.transport.frames import FrameReader, frame
 
 __all__ = ["UNPICKLING", "WorkerProcess"]

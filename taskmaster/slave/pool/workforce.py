@@ -21,16 +21,16 @@ from taskmaster.records import record
 from taskmaster.runtime.child_process import kill_group
 from taskmaster.runtime.exhaustion import cure_of
 from taskmaster.runtime.log import clean_logger
-from taskmaster.slave.messages import CannotRun, Quit
+from taskmaster.slave.ipc.messages import CannotRun, Quit
+from taskmaster.slave.ipc.scoreboard import SCOREBOARD_BYTES
+from taskmaster.slave.ipc.unusable import Cause, Unusable
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
 from taskmaster.slave.pool.fork_client import CannotFork, ForkClient, ForkServerGone, how_it_ended
 from taskmaster.slave.pool.output import Outputs
 from taskmaster.slave.pool.restart_policy import RestartPolicy
 from taskmaster.slave.pool.shared_memory import NoSharedMemory, make_memory
 from taskmaster.slave.pool.worker_ends import WorkerEnds, wind_up
 from taskmaster.slave.pool.worker_process import WorkerProcess
-from taskmaster.slave.scoreboard import SCOREBOARD_BYTES
-from taskmaster.slave.unusable import Cause, Unusable
-from taskmaster.slave.worker_spec import WorkerSpec
 
 __all__ = ["Death", "Workforce"]
 

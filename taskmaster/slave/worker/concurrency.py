@@ -20,9 +20,9 @@ from taskmaster.django_orm.integration import (
     with_activated,
 )
 from taskmaster.job_times import counted
-from taskmaster.slave.job_clock import JobClock
-from taskmaster.slave.messages import BatchEnded
-from taskmaster.slave.scoreboard import ENDED, RUNNING, Scoreboard
+from taskmaster.slave.ipc.job_clock import JobClock
+from taskmaster.slave.ipc.messages import BatchEnded
+from taskmaster.slave.ipc.scoreboard import ENDED, RUNNING, Scoreboard
 from taskmaster.slave.worker.attempts import begin_attempt
 from taskmaster.slave.worker.message_sender import MessageSender, WorkerBatch, flush
 from taskmaster.slave.worker.results import Calls

@@ -25,7 +25,7 @@ from typing import Any
 
 from taskmaster.redaction import clean_lines
 from taskmaster.runtime.tracebacks import users_traceback
-from taskmaster.slave.messages import WorkerClosed
+from taskmaster.slave.ipc.messages import WorkerClosed
 from taskmaster.slave.worker.attempts import attempt_of, watch_threads
 from taskmaster.slave.worker.dropped_futures import ProcessFailed, tell_of_kept, watch_futures
 from taskmaster.slave.worker.finalizers import finalize, ignored, ignored_at_end, unclosed_stacks

@@ -32,12 +32,12 @@ from taskmaster.runtime.child_process import kill_group
 from taskmaster.runtime.descriptors import open_descriptors
 from taskmaster.runtime.randomness import reseed
 from taskmaster.runtime.titles import set_title
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
 from taskmaster.slave.worker import worker
 from taskmaster.slave.worker.callbacks import Callbacks
 from taskmaster.slave.worker.ending import forget_inherited_exits, reopen_log_sockets
 from taskmaster.slave.worker.message_sender import flush
 from taskmaster.slave.worker.open_files import Inherited, flush_all, shared_descriptors
-from taskmaster.slave.worker_spec import WorkerSpec
 
 __all__ = ["fork_server_with", "main"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from taskmaster.runtime.child_process import end_child
-from taskmaster.slave.scoreboard import Scoreboard
+from taskmaster.slave.ipc.scoreboard import Scoreboard
 from taskmaster.slave.worker.event_loop import EventLoop
 from taskmaster.slave.worker.message_sender import flush
 

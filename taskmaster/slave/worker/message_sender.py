@@ -20,7 +20,7 @@ from taskmaster.records import changing
 from taskmaster.runtime.child_process import end_child
 from taskmaster.runtime.exhaustion import Reserve, is_exhausted
 from taskmaster.runtime.tracebacks import users_traceback
-from taskmaster.slave.messages import (
+from taskmaster.slave.ipc.messages import (
     BatchUnreadable,
     CallRaised,
     CannotRun,
@@ -30,8 +30,8 @@ from taskmaster.slave.messages import (
     to_plain,
     too_long,
 )
-from taskmaster.slave.scoreboard import Scoreboard
-from taskmaster.slave.unusable import Cause
+from taskmaster.slave.ipc.scoreboard import Scoreboard
+from taskmaster.slave.ipc.unusable import Cause
 from taskmaster.transport.channel import Channel
 
 __all__ = ["MessageSender", "WorkerBatch", "capped", "flush", "message_of"]

@@ -19,7 +19,7 @@ from typing import Any, Self
 
 from taskmaster.outcomes import Skip
 from taskmaster.records import record
-from taskmaster.slave.scoreboard import Scoreboard
+from taskmaster.slave.ipc.scoreboard import Scoreboard
 from taskmaster.slave.worker.message_sender import MessageSender
 
 __all__ = ["Calls", "NothingRan", "ProgramFailed", "Results"]

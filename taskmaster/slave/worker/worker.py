@@ -2,7 +2,7 @@
 it is at.
 
 Forked by the fork server. In a run with workers, no other process unpickles jobs or runs the user's
-callback. What it says to its supervisor is in ``taskmaster.slave.messages``.
+callback. What it says to its supervisor is in ``taskmaster.slave.ipc.messages``.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from taskmaster.runtime.context import HERE
 from taskmaster.runtime.green_threads import check_slots
 from taskmaster.runtime.malloc import keep_freed_memory
 from taskmaster.runtime.tracebacks import users_traceback
-from taskmaster.slave.messages import AboutRun, BatchEnded, CannotRun, Quit, Ready, to_worker
-from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, Scoreboard
-from taskmaster.slave.unusable import Cause
+from taskmaster.slave.ipc.messages import AboutRun, BatchEnded, CannotRun, Quit, Ready, to_worker
+from taskmaster.slave.ipc.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, Scoreboard
+from taskmaster.slave.ipc.unusable import Cause
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
 from taskmaster.slave.worker.attempts import InTurn
 from taskmaster.slave.worker.callbacks import Callbacks, is_async, load, name_of
 from taskmaster.slave.worker.ending import WorkerEnding
@@ -43,7 +44,6 @@ from taskmaster.slave.worker.message_sender import MessageSender, WorkerBatch, f
 from taskmaster.slave.worker.open_files import Inherited
 from taskmaster.slave.worker.results import Calls, NothingRan, Results
 from taskmaster.slave.worker.unawaited import Unawaited, count_as_users
-from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.transport.channel import Channel
 
 __all__ = ["main", "read_batches", "run_one_by_one", "run_together", "unpickled", "work"]

@@ -21,7 +21,7 @@ from taskmaster.cli import ctl, master, run, slave
 from taskmaster.cli.command import run_command
 from taskmaster.cli.options import parse_arguments
 from taskmaster.errors import Interrupted, StateLocked, TargetError, UsageError
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
 from taskmaster.options.keywords import from_keywords
 from taskmaster.options.workers import usable_cpus

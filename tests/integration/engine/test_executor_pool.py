@@ -13,9 +13,9 @@ import pytest
 from taskmaster.engine.batch_call import BatchDone
 from taskmaster.engine.executor_pool import ExecutorPool
 from taskmaster.model import Report, ReportEnd, WireBatch
-from taskmaster.slave.batch_size import BatchSize
-from taskmaster.slave.in_flight import InFlight
-from taskmaster.slave.messages import AboutRun
+from taskmaster.slave.ipc.messages import AboutRun
+from taskmaster.slave.pool.batch_size import BatchSize
+from taskmaster.slave.pool.in_flight import InFlight
 
 
 class Played:

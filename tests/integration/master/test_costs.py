@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import support.master
 
-from taskmaster.master import pickling
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.job_identity import JobIdentity
+from taskmaster.master.records import pickling
+from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.model import PROTOCOL, Answer, Job, Report, ReportEnd, Want
 from taskmaster.transport.channel import Channel
 from taskmaster.transport.frames import APART_BYTES, frame

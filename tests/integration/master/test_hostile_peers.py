@@ -14,7 +14,7 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.service import Service
 from taskmaster.model import PROTOCOL, Answer, AnswerState, Failure, FailureKind, Report, ReportEnd
-from taskmaster.slave.in_flight import InFlight
+from taskmaster.slave.pool.in_flight import InFlight
 from taskmaster.transport.plain import plain_dumps, plain_loads
 
 JOBS = 40

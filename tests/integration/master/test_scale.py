@@ -16,8 +16,8 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.completion import Completion
-from taskmaster.master.job_records import ParkedJob
-from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.records.job_records import ParkedJob
+from taskmaster.master.records.run_record import Checkpoint, RunRecord
 from taskmaster.master.skew import Skew
 from taskmaster.model import PROTOCOL, Report, ReportEnd, Want
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.job_checks import JobChecks
+from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.master.throttle.hooks import Hook
 from taskmaster.runtime.child_process import children_kept_out
 from taskmaster.user_code import target

@@ -13,8 +13,8 @@ from taskmaster.runtime.command_log import CommandLog
 from taskmaster.runtime.signals import Signals
 from taskmaster.slave import supervisor as module
 from taskmaster.slave.config import SlaveConfig
-from taskmaster.slave.in_flight import HeldBatch, InFlight
 from taskmaster.slave.pool.contract import Room
+from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
 from taskmaster.slave.supervisor import Supervisor
 from taskmaster.transport.address import Address
 

@@ -11,7 +11,7 @@ import pytest
 
 from taskmaster.cli.echo import echo_json
 from taskmaster.cli.failures import Style, show
-from taskmaster.master.job_records import Attempt, FailedJob
+from taskmaster.master.records.job_records import Attempt, FailedJob
 
 HOSTILE = "n\x1b]0;PWN\x07\nFAKE LINE\r\u202e\x9b2J\ud800"
 

@@ -7,8 +7,8 @@ import pickle
 from taskmaster.engine.batch_call import BatchCall, HostSpec
 from taskmaster.engine.slave_task import Archive
 from taskmaster.model import WireBatch
-from taskmaster.slave.messages import AboutRun
-from taskmaster.slave.worker_spec import WorkerSpec
+from taskmaster.slave.ipc.messages import AboutRun
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
 
 
 def test_a_call_tells_neither_jobs_nor_environment():

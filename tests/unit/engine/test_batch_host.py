@@ -13,8 +13,8 @@ from taskmaster.engine import batch_host
 from taskmaster.engine.batch_call import BatchCall, BatchDone, HostSpec
 from taskmaster.engine.slave_task import Archive
 from taskmaster.model import WireBatch
-from taskmaster.slave.messages import AboutRun
-from taskmaster.slave.worker_spec import WorkerSpec
+from taskmaster.slave.ipc.messages import AboutRun
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
 
 SPEC = HostSpec("vm:1:ab", WorkerSpec("jobs.py"), Archive("d", b""), ())
 CALL = BatchCall(SPEC, AboutRun("run", "vm:1", None), WireBatch("t", 1, separate=False, alone=False, avoid=0, blob=b""))

@@ -17,13 +17,13 @@ from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.broker.watermark import settled_range
 from taskmaster.master.checkpointer import SLOW_SECONDS, Checkpointer
 from taskmaster.master.completion import Completion
-from taskmaster.master.fingerprints import FINGERPRINT_BYTES
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.early_pickles import EarlyPickles
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.records.fingerprints import FINGERPRINT_BYTES
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.job_records import Attempt, FailedJob, ParkedJob
+from taskmaster.master.records.run_record import Checkpoint, RunRecord
 from taskmaster.master.steering.steering import News
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.model import Job, Report, ReportEnd, Want

@@ -6,9 +6,9 @@ import pytest
 
 from taskmaster import keys
 from taskmaster.master.completion import Completion
-from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.records.job_records import ParkedJob
+from taskmaster.master.records.run_record import Checkpoint, RunRecord
 from taskmaster.sources.key_ranges import RangeSource
 
 

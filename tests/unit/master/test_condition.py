@@ -10,8 +10,8 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave, Quieted
 from taskmaster.master.condition import SILENT_SECONDS, Condition
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.master.standing import Standing
 from taskmaster.master.steer_service import SteerService
 from taskmaster.master.throttle.throttle import Throttle

@@ -14,9 +14,9 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.dispatch import RELAXED_REPORT_SECONDS, REPORT_SECONDS
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.pickling import MAX_JOB_BYTES
 from taskmaster.master.reading.job_checks import JobChecks
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.pickling import MAX_JOB_BYTES
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.model import Job, Want, WireBatch
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from taskmaster.master.event_feed import MOST_FOLLOWERS, EventFeed
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.view.snapshot import Snapshot
 
 RUNNING = Snapshot.from_wire({"state": "running", "target": "backfill.py", "settled": 5})

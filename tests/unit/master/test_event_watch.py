@@ -8,7 +8,7 @@ import pytest
 
 from taskmaster.master.event_watch import EventWatch
 from taskmaster.master.events import EventName
-from taskmaster.master.steering.records import TrailRow
+from taskmaster.master.records.steering_records import TrailRow
 from taskmaster.view.snapshot import Snapshot
 
 START = Snapshot.from_wire({"state": "running", "target": "backfill.py"})

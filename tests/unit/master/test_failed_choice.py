@@ -10,7 +10,7 @@ from taskmaster.errors import StateBusy
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.failed_choice import FailedChoice
-from taskmaster.master.job_records import Attempt, FailedJob
+from taskmaster.master.records.job_records import Attempt, FailedJob
 from taskmaster.master.tally.failure_kinds import MOST_KINDS_COUNTED, FailureKinds
 
 

@@ -19,12 +19,12 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.checkpointer import Checkpointer
 from taskmaster.master.completion import Completion
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.source import Source
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.master.run_details import MOST_STATUS_BYTES, RunDetails
-from taskmaster.master.run_record import RunRecord
 from taskmaster.master.run_status import RunParts
 from taskmaster.master.steer_service import SteerService
 from taskmaster.master.stores.memory import MemoryStore

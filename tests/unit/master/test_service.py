@@ -12,10 +12,10 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.failure_budget import ALIKE_ATTEMPTS
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import Quieted
-from taskmaster.master.job_identity import JobIdentity
+from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.master.service import Service
 from taskmaster.model import PROTOCOL, Answer, AnswerState, Failure, FailureKind, Report, ReportEnd, WireBatch
-from taskmaster.slave.in_flight import InFlight
+from taskmaster.slave.pool.in_flight import InFlight
 
 SLAVE = {"protocol": PROTOCOL, "session": "s", "name": "s", "workers": 1, "slots": 1}
 

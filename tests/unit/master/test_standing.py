@@ -10,7 +10,7 @@ from taskmaster import Job
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
-from taskmaster.master.job_identity import JobIdentity
+from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.master.standing import Standing
 from taskmaster.master.why import LONG_SECONDS
 from taskmaster.model import LONG_JOB_SECONDS, Failure, Report, ReportEnd, Want

@@ -13,10 +13,10 @@ import pytest
 
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.records.run_identity import RunIdentity
+from taskmaster.master.records.run_record import Checkpoint, RunRecord
+from taskmaster.master.records.steering_records import HOLD, LiveChange, TrailRow
 from taskmaster.master.steer_service import MOST_TRAIL_ROWS_ANSWERED, SteerService
-from taskmaster.master.steering.records import HOLD, LiveChange, TrailRow
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.master.why import WhyCode

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.master.summary import Summary
 from taskmaster.runner.announcements import Announcements, command_again, without_message
 

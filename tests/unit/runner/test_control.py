@@ -15,9 +15,9 @@ from support.master import Master
 from taskmaster.errors import ConnectError, NoMaster, StateBusy, StateLocked, UsageError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.job_records import Attempt, FailedJob
-from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.run_record import Checkpoint
+from taskmaster.master.records.job_records import Attempt, FailedJob
+from taskmaster.master.records.run_identity import RunIdentity
+from taskmaster.master.records.run_record import Checkpoint
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.runner import control
 

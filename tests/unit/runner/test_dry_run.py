@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from taskmaster.errors import KeyUnstorable, SourceError, UsageError
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.run_record import Checkpoint
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.run_identity import RunIdentity
+from taskmaster.master.records.run_record import Checkpoint
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.model import Job
 from taskmaster.runner.dry_run import preview, resume_point

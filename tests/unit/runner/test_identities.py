@@ -14,8 +14,8 @@ import pytest
 
 from taskmaster.errors import StateRefused
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.run_record import Checkpoint
+from taskmaster.master.records.run_identity import RunIdentity
+from taskmaster.master.records.run_record import Checkpoint
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.runner.identities import KnownRun, find_state, of_script, of_target, state_of, under_test
 from taskmaster.user_code import target as targets

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from taskmaster.errors import BudgetSpent, Interrupted, SourceError, Stopped
-from taskmaster.master.job_records import Attempt, FailedJob
-from taskmaster.master.run_record import RunRecord
-from taskmaster.master.steering.records import LiveChange, TrailRow
+from taskmaster.master.records.job_records import Attempt, FailedJob
+from taskmaster.master.records.minute_row import MINUTE_BYTES, MinuteRow
+from taskmaster.master.records.run_record import RunRecord
+from taskmaster.master.records.steering_records import LiveChange, TrailRow
 from taskmaster.master.tally.failure_kinds import FailureKinds
-from taskmaster.master.tally.history import MINUTE_BYTES, NUMBERS, MinuteRow
 from taskmaster.runner.report_facts import MOST_FAILED, facts_of_master, facts_of_state, verdict, verdict_of_state
 from taskmaster.units import show_moment
 from taskmaster.view.report import report
@@ -97,7 +97,7 @@ def test_a_state_says_how_its_run_went() -> None:
     """Numbers, the plot of its minutes from its beginning to its end, kinds, what is in force, and
     the command that it was begun with.
     """
-    rows = [MinuteRow(60 * minute, NUMBERS.pack(100.0 * minute, *[0.0] * 10)) for minute in (2, 3, 4)]
+    rows = [MinuteRow.of([60.0 * minute, 100.0 * minute, *[0.0] * 10]) for minute in (2, 3, 4)]
     kinds = FailureKinds()
     kinds.add(failed(1))
     record = RunRecord(

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from taskmaster.master.job_records import Attempt, FailedJob
+from taskmaster.master.records.job_records import Attempt, FailedJob
 from taskmaster.runtime.log import clean_logger
 from taskmaster.view.console import Console
 

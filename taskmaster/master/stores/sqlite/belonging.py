@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from taskmaster.errors import StateRefused
-from taskmaster.master.run_identity import Comparison, RunIdentity
+from taskmaster.master.records.run_identity import Comparison, RunIdentity
 from taskmaster.master.stores.sqlite.file import RESTORE
 from taskmaster.redaction import without_password
 

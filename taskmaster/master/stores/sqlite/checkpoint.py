@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Collection
 
-from taskmaster.master.run_record import Checkpoint
+from taskmaster.master.records.run_record import Checkpoint
 from taskmaster.master.stores.sqlite import history, steering
 from taskmaster.master.stores.sqlite.rows import Tally, as_text, printable, seal_run, sealed
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskmaster.master.run_record import Checkpoint
+from taskmaster.master.records.minute_row import MINUTE_BYTES, MinuteRow
+from taskmaster.master.records.run_record import Checkpoint
 from taskmaster.master.stores.sqlite.rows import Tally, sealed
 from taskmaster.master.stores.sqlite.validation import check_history
-from taskmaster.master.tally.history import MINUTE_BYTES, MinuteRow
 
 __all__ = ["HISTORY", "HISTORY_STATEMENTS", "rows", "write"]
 

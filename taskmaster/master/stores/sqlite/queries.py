@@ -10,8 +10,8 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from taskmaster.master.job_records import FailedJob, ParkedJob
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.job_records import FailedJob, ParkedJob
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.master.stores.sqlite import history, steering
 from taskmaster.master.stores.sqlite.belonging import Belonging
 from taskmaster.master.stores.sqlite.rows import FAILED, RUN, failed_job, sealed

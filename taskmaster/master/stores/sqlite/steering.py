@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from taskmaster.master.run_record import Checkpoint
-from taskmaster.master.steering.records import LiveChange, TrailRow
+from taskmaster.master.records.run_record import Checkpoint
+from taskmaster.master.records.steering_records import LiveChange, TrailRow
 from taskmaster.master.stores.sqlite.rows import Tally, printable, sealed
 from taskmaster.master.stores.sqlite.validation import check_live, check_trail
 

@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwritable, TaskmasterError
-from taskmaster.master.job_records import FailedJob
-from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.run_record import Checkpoint, RunRecord
+from taskmaster.master.records.job_records import FailedJob
+from taskmaster.master.records.run_identity import RunIdentity
+from taskmaster.master.records.run_record import Checkpoint, RunRecord
 from taskmaster.master.stores.sqlite.belonging import Belonging, write_owner
 from taskmaster.master.stores.sqlite.checkpoint import drop, write
 from taskmaster.master.stores.sqlite.connection import begin, connect, let_go, looking

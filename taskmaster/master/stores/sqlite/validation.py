@@ -18,8 +18,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from taskmaster import keys
-from taskmaster.master.fingerprints import FINGERPRINT_BYTES
-from taskmaster.master.job_records import Attempt
+from taskmaster.master.records.fingerprints import FINGERPRINT_BYTES
+from taskmaster.master.records.job_records import Attempt
 
 __all__ = [
     "attempts_of",

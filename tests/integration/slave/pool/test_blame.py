@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from taskmaster.model import Failure, WireBatch
-from taskmaster.slave.in_flight import MOST_FAILURE_BYTES, MOST_REPORTED_BYTES, InFlight
-from taskmaster.slave.messages import RunBatch, to_plain
+from taskmaster.slave.ipc.messages import RunBatch, to_plain
+from taskmaster.slave.ipc.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, SCOREBOARD_BYTES, Scoreboard
+from taskmaster.slave.pool.in_flight import MOST_FAILURE_BYTES, MOST_REPORTED_BYTES, InFlight
 from taskmaster.slave.pool.shared_memory import make_memory
-from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, SCOREBOARD_BYTES, Scoreboard
 from taskmaster.slave.worker.message_sender import MessageSender, message_of
 from taskmaster.slave.worker.worker import read_batches
 from taskmaster.transport.channel import Channel

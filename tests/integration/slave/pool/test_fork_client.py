@@ -6,9 +6,9 @@ import socket
 
 import pytest
 
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
 from taskmaster.slave.pool import fork_client
 from taskmaster.slave.pool.fork_client import ForkClient, ForkServerGone
-from taskmaster.slave.worker_spec import WorkerSpec
 
 
 def test_a_fork_server_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

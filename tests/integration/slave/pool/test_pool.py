@@ -13,16 +13,16 @@ import pytest
 
 from taskmaster.job_times import counted
 from taskmaster.model import Failure, FailureKind, WireBatch
-from taskmaster.slave.batch_size import BatchSize
-from taskmaster.slave.in_flight import HeldBatch, InFlight
-from taskmaster.slave.messages import BatchEnded, JobFailed, ToSupervisor, to_plain
+from taskmaster.slave.ipc.messages import BatchEnded, JobFailed, ToSupervisor, to_plain
+from taskmaster.slave.ipc.scoreboard import OPENING, SCOREBOARD_BYTES, Scoreboard
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
+from taskmaster.slave.pool.batch_size import BatchSize
 from taskmaster.slave.pool.fork_client import ForkClient
+from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
 from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.pool.watchdog import WITHOUT_SOCKET
 from taskmaster.slave.pool.worker_process import MOST_BYTES_AT_ONCE, UNLIMITED_BYTES, UNPICKLING, WorkerProcess
-from taskmaster.slave.scoreboard import OPENING, SCOREBOARD_BYTES, Scoreboard
-from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.transport.frames import frame
 
 

@@ -18,14 +18,14 @@ import pytest
 import taskmaster
 from taskmaster.model import Failure, Report
 from taskmaster.outcomes import LONGEST_RETRY_SECONDS
-from taskmaster.slave.messages import Quit, RunBatch, to_plain
+from taskmaster.slave.ipc.messages import Quit, RunBatch, to_plain
+from taskmaster.slave.ipc.scoreboard import NOT_BEGUN, OPENING, SCOREBOARD_BYTES, Scoreboard
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
 from taskmaster.slave.pool.shared_memory import make_memory
-from taskmaster.slave.scoreboard import NOT_BEGUN, OPENING, SCOREBOARD_BYTES, Scoreboard
 from taskmaster.slave.worker.callbacks import Callbacks, is_async
 from taskmaster.slave.worker.event_loop import EventLoop
 from taskmaster.slave.worker.message_sender import TRACEBACK_CHARACTERS
 from taskmaster.slave.worker.worker import work
-from taskmaster.slave.worker_spec import WorkerSpec
 from taskmaster.transport.channel import Channel
 
 

@@ -12,7 +12,7 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.failure_budget import Budget
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.watermark import SettledRange
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.model import Failure, Report, ReportEnd, Want
 
 

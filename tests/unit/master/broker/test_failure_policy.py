@@ -13,7 +13,7 @@ from taskmaster.master.broker.failure_budget import ALIKE_ATTEMPTS, Budget
 from taskmaster.master.broker.failure_policy import LONGEST_BACKOFF_SECONDS, backoff, verdict
 from taskmaster.master.broker.verdicts import TRACED_ATTEMPTS, Tried, Verdict, with_attempt
 from taskmaster.master.broker.waiting import Waiting
-from taskmaster.master.job_records import Attempt
+from taskmaster.master.records.job_records import Attempt
 from taskmaster.model import Failure, FailureKind
 
 ERROR = Attempt(0.0, "s", "ValueError", "bad", "")

@@ -16,7 +16,7 @@ from taskmaster.master.broker.outage import (
     Outage,
 )
 from taskmaster.master.broker.slaves import ConnectedSlave
-from taskmaster.master.job_records import Attempt
+from taskmaster.master.records.job_records import Attempt
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd, Want
 
 REFUSED = Attempt(0.0, "s", "ConnectionRefusedError", "refused", "")

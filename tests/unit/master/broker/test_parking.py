@@ -8,7 +8,7 @@ from support.master import settle
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.watermark import settled_range
-from taskmaster.master.job_records import ParkedJob
+from taskmaster.master.records.job_records import ParkedJob
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd, Want
 
 

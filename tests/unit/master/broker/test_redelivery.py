@@ -8,7 +8,7 @@ from support.master import settle
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.leases import Lease
 from taskmaster.master.broker.slaves import ConnectedSlave
-from taskmaster.master.job_records import Attempt, FailedJob
+from taskmaster.master.records.job_records import Attempt, FailedJob
 from taskmaster.model import Failure, Report, ReportEnd, Want
 
 FAILED = FailedJob(1, "1", "1", b"", (Attempt(0.0, "s", "ValueError", "bad", ""),))

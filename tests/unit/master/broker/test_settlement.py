@@ -11,7 +11,7 @@ from support.master import settle
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.leases import Lease
 from taskmaster.master.broker.watermark import settled_range
-from taskmaster.master.job_records import ParkedJob
+from taskmaster.master.records.job_records import ParkedJob
 from taskmaster.model import Failure, Report, ReportEnd, Want
 
 

@@ -7,7 +7,7 @@ from support.master import settle
 
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.job_records import ParkedJob
+from taskmaster.master.records.job_records import ParkedJob
 from taskmaster.model import Report, Want
 
 

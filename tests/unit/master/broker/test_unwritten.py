@@ -9,7 +9,7 @@ from taskmaster.master.broker.broker import UNWRITTEN_BYTES, Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.broker.unwritten import Unwritten
-from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
+from taskmaster.master.records.job_records import Attempt, FailedJob, ParkedJob
 from taskmaster.model import Failure, FailureKind, Report, ReportEnd, Want
 
 BAD = Attempt(0.0, "s", "ValueError", "bad", "x" * 96)

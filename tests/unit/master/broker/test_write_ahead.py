@@ -7,7 +7,7 @@ import pytest
 from taskmaster.master.broker.batches import Batch
 from taskmaster.master.broker.verdicts import Verdict
 from taskmaster.master.broker.write_ahead import LEAST_AHEAD, WriteAhead
-from taskmaster.master.job_records import Attempt, ParkedJob
+from taskmaster.master.records.job_records import Attempt, ParkedJob
 from taskmaster.model import Failure, FailureKind
 
 TRIED = Attempt(0.0, "s", "ValueError", "bad", "")

@@ -12,13 +12,13 @@ import pytest
 from taskmaster import Job
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.chunks import QUEUE_BYTES
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
 from taskmaster.master.reading.weights import weigh
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.run_record import RunRecord
 
 MEGABYTE = 1_000_000
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from taskmaster import keys
-from taskmaster.master.fingerprints import separate
 from taskmaster.master.reading.dedup import Dedup
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.fingerprints import separate
+from taskmaster.master.records.run_record import RunRecord
 
 
 def prints(*letters: str) -> bytes:

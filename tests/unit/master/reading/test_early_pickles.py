@@ -15,14 +15,14 @@ from taskmaster.errors import SourceError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.job_records import PickledJob
-from taskmaster.master.pickling import PickledAlready, pickle_all, pickled
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.early_pickles import FIRST_JOBS, EarlyPickles
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.job_records import PickledJob
+from taskmaster.master.records.pickling import PickledAlready, pickle_all, pickled
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.model import Report, ReportEnd, Want
 
 N = 3000

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from taskmaster import Job
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.job_checks import JobChecks, take_keys
 from taskmaster.master.reading.key_order import KeyOrder
+from taskmaster.master.records.job_identity import JobIdentity
 
 
 class Row(NamedTuple):

@@ -12,13 +12,13 @@ import pytest
 from taskmaster import keys
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
 from taskmaster.master.reading.successor import Expected, said_of
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.run_record import RunRecord
 
 Rows = list[Any]
 Make = Callable[[Rows], Callable[..., Iterator[Any]]]

@@ -16,13 +16,13 @@ from taskmaster.errors import KeyUnstorable, SourceError, StateRefused
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.job_records import ParkedJob
 from taskmaster.master.reading.chunks import QUEUE_BYTES
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
-from taskmaster.master.run_record import RunRecord
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.job_records import ParkedJob
+from taskmaster.master.records.run_record import RunRecord
 from taskmaster.model import Job, Report, ReportEnd, Want
 
 

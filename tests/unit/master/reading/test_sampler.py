@@ -10,10 +10,10 @@ from itertools import count
 import pytest
 
 from taskmaster.errors import KeyUnstorable
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.pickling import pickled
 from taskmaster.master.reading.sampler import BURST_JOBS, Sampler
 from taskmaster.master.reading.source import Source
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.pickling import pickled
 from taskmaster.master.summary import Summary
 from taskmaster.model import Job
 from taskmaster.runner.sample_run import SampleRun

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.second_look import has_round_number, what_comes_after
 from taskmaster.master.reading.source import Source
+from taskmaster.master.records.job_identity import JobIdentity
 
 ROWS = 35
 

@@ -15,15 +15,15 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.broker.watermark import END, Watermark, settled_range
-from taskmaster.master.job_identity import JobIdentity
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
 from taskmaster.master.reading.successor import Expected, expected, place, successor
-from taskmaster.master.run_record import RunRecord
-from taskmaster.master.steering.records import TrailRow
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.run_record import RunRecord
+from taskmaster.master.records.steering_records import TrailRow
 from taskmaster.model import Report, ReportEnd, Want
 
 

@@ -11,7 +11,7 @@ from taskmaster.errors import UsageError
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave, Quieted
-from taskmaster.master.steering.records import HOLD, NOTHING_LOST, RATE, LiveChange, SessionCommand
+from taskmaster.master.records.steering_records import HOLD, NOTHING_LOST, RATE, LiveChange, SessionCommand
 from taskmaster.master.steering.request import Command
 from taskmaster.master.steering.steering import Steering
 from taskmaster.master.steering.trail import MOST_TRAIL_ROWS_IN_MEMORY

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskmaster.master.job_records import Attempt, FailedJob
+from taskmaster.master.records.job_records import Attempt, FailedJob
 from taskmaster.master.tally.failure_kinds import MOST_KINDS_COUNTED, FailureKinds, place_of
 
 TRACE = 'Traceback (most recent call last):\n  File "/srv/jobs.py", line {}, in {}\n    x()\n{}: no\n'

@@ -7,16 +7,9 @@ import math
 
 import pytest
 
+from taskmaster.master.records.minute_row import HISTORY_COLUMNS, MinuteRow
 from taskmaster.master.stores.sqlite.validation import check_history
-from taskmaster.master.tally.history import (
-    HELD_NAMES,
-    HISTORY_COLUMNS,
-    MOST_HISTORY_ROWS_ANSWERED,
-    SPANS,
-    History,
-    MinuteRow,
-    Ring,
-)
+from taskmaster.master.tally.history import HELD_NAMES, MOST_HISTORY_ROWS_ANSWERED, SPANS, History, Ring
 
 
 def row(at: float, settled: int = 0, **known: float) -> list[float | None]:

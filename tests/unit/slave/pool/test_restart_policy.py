@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from taskmaster.slave.ipc.unusable import Cause, Unusable
 from taskmaster.slave.pool.restart_policy import (
     FIRST_RESTART_PAUSE_SECONDS,
     LONGEST_RESTART_PAUSE_SECONDS,
@@ -13,7 +14,6 @@ from taskmaster.slave.pool.restart_policy import (
     MOST_WORKER_STARTS,
     RestartPolicy,
 )
-from taskmaster.slave.unusable import Cause, Unusable
 
 
 def test_a_worker_that_did_nothing_is_replaced_later_and_later() -> None:

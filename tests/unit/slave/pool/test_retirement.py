@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from taskmaster.model import WireBatch
-from taskmaster.slave.in_flight import InFlight
+from taskmaster.slave.ipc.scoreboard import SCOREBOARD_BYTES
+from taskmaster.slave.pool.in_flight import InFlight
 from taskmaster.slave.pool.retirement import Retirement, own_memory
 from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.pool.worker_process import WorkerProcess
-from taskmaster.slave.scoreboard import SCOREBOARD_BYTES
 
 
 class Deaf:

@@ -8,7 +8,8 @@ import os
 import pytest
 
 from taskmaster.model import WireBatch
-from taskmaster.slave.in_flight import HeldBatch, InFlight
+from taskmaster.slave.ipc.scoreboard import OPENING, SCOREBOARD_BYTES, Scoreboard
+from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
 from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.pool.watchdog import (
     BUSY_SILENT_SECONDS,
@@ -20,7 +21,6 @@ from taskmaster.slave.pool.watchdog import (
     Watchdog,
 )
 from taskmaster.slave.pool.worker_process import UNPICKLING, WorkerProcess
-from taskmaster.slave.scoreboard import OPENING, SCOREBOARD_BYTES, Scoreboard
 
 
 class Deaf:

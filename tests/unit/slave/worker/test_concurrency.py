@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from taskmaster.slave.job_clock import STANDSTILL_SECONDS
+from taskmaster.slave.ipc.job_clock import STANDSTILL_SECONDS
 from taskmaster.slave.worker.concurrency import CANCEL_CHECK_SECONDS, Overtime
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from taskmaster.cli.completing import of_run
 from taskmaster.errors import StateLocked, StateRefused
-from taskmaster.master.run_identity import RunIdentity
+from taskmaster.master.records.run_identity import RunIdentity
 from taskmaster.master.stores.sqlite import lock
 from taskmaster.master.stores.sqlite.glance import owner_of, runs_in, serving_at
 from taskmaster.master.stores.sqlite.lock import Lock, lock_of

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from taskmaster.errors import StateRefused
-from taskmaster.master.job_records import ParkedJob
-from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.run_record import Checkpoint
+from taskmaster.master.records.job_records import ParkedJob
+from taskmaster.master.records.run_identity import RunIdentity
+from taskmaster.master.records.run_record import Checkpoint
 from taskmaster.master.stores.sqlite import file, owner
 from taskmaster.master.stores.sqlite.glance import runs_in
 from taskmaster.master.stores.sqlite.lock import Lock

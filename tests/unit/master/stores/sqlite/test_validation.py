@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from taskmaster.errors import StateRefused
-from taskmaster.master.job_records import Attempt, FailedJob, ParkedJob
-from taskmaster.master.run_identity import RunIdentity
-from taskmaster.master.run_record import Checkpoint
+from taskmaster.master.records.job_records import Attempt, FailedJob, ParkedJob
+from taskmaster.master.records.run_identity import RunIdentity
+from taskmaster.master.records.run_record import Checkpoint
 from taskmaster.master.stores.sqlite.rows import Tally, seal_run, sealed
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.runner.control import states_in

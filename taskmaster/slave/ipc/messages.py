@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from taskmaster.job_times import NO_TIMES, JobTimes
 from taskmaster.model import Failure
-from taskmaster.slave.scoreboard import REGIONS
-from taskmaster.slave.unusable import Cause
+from taskmaster.slave.ipc.scoreboard import REGIONS
+from taskmaster.slave.ipc.unusable import Cause
 
 __all__ = [
     "AboutRun",

@@ -10,7 +10,7 @@ import pytest
 
 from taskmaster import keys
 from taskmaster.master.broker.watermark import END
-from taskmaster.master.key_equality import same
+from taskmaster.master.records.key_equality import same
 
 EAST = timezone(timedelta(hours=1))
 BERLIN = ZoneInfo("Europe/Berlin")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from taskmaster.errors import KeyUnstorable
-from taskmaster.master.job_identity import JobIdentity
-from taskmaster.master.job_records import ParkedJob
+from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.job_records import ParkedJob
 from taskmaster.model import Job
 
 COUNTER = itertools.count()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskmaster.slave.worker_spec import WorkerSpec
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
 
 
 def test_a_spec_comes_back_as_it_was():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from taskmaster.model import Failure, WireBatch
-from taskmaster.slave.in_flight import MOST_REPORTED_VALUES, HeldBatch, InFlight
+from taskmaster.slave.pool.in_flight import MOST_REPORTED_VALUES, HeldBatch, InFlight
 
 
 def take(in_flight: InFlight, token: str = "t", count: int = 10) -> HeldBatch:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from taskmaster.master.tally.history import MinuteRow
+from taskmaster.master.records.minute_row import MinuteRow
 
 __all__ = [
     "HOLD",

@@ -13,8 +13,8 @@ from typing import Any
 
 from taskmaster import keys
 from taskmaster.errors import KeyUnstorable
-from taskmaster.master.fingerprints import fingerprint, fingerprint_of_key
-from taskmaster.master.job_records import ParkedJob, PickledJob
+from taskmaster.master.records.fingerprints import fingerprint, fingerprint_of_key
+from taskmaster.master.records.job_records import ParkedJob, PickledJob
 from taskmaster.runtime.tracebacks import one_line
 
 __all__ = ["JobIdentity"]

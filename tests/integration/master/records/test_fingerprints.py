@@ -10,7 +10,7 @@ import sys
 def test_fingerprints_are_the_same_in_every_process() -> None:
     """Whatever the seed of the hashes."""
     program = (
-        "from taskmaster.master.fingerprints import fingerprint\n"
+        "from taskmaster.master.records.fingerprints import fingerprint\n"
         "print(fingerprint('1', {'tags': {'a', 'b', 'c', 'dd', 'ee'}, 'x': frozenset('abcdef')}).hex())\n"
     )
     found = {

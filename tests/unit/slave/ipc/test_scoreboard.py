@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from taskmaster.slave.ipc.scoreboard import ENDED, NOT_BEGUN, OPENING, REGIONS, RUNNING, SCOREBOARD_BYTES, Scoreboard
 from taskmaster.slave.pool.shared_memory import make_memory
-from taskmaster.slave.scoreboard import ENDED, NOT_BEGUN, OPENING, REGIONS, RUNNING, SCOREBOARD_BYTES, Scoreboard
 
 
 @pytest.fixture

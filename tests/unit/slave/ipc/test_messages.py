@@ -8,7 +8,7 @@ import pytest
 
 from taskmaster.job_times import JobTimes
 from taskmaster.model import Failure, FailureKind
-from taskmaster.slave.messages import (
+from taskmaster.slave.ipc.messages import (
     AboutRun,
     BatchEnded,
     BatchUnreadable,
@@ -26,7 +26,7 @@ from taskmaster.slave.messages import (
     to_supervisor,
     to_worker,
 )
-from taskmaster.slave.unusable import Cause
+from taskmaster.slave.ipc.unusable import Cause
 from taskmaster.transport.frames import plain_dumps, plain_loads
 
 FAILURE = Failure(3, "ValueError", "no", "Traceback", FailureKind.RETRY, 2.5, 4711)

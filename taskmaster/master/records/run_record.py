@@ -1,7 +1,7 @@
 """What is kept of a run: the record that a store gives, and the checkpoint that it is given. Pure.
 
 Keys are text here (``taskmaster.keys.encode``). Fingerprints are 16 bytes each
-(``taskmaster.master.fingerprints``), concatenated where there are several.
+(``taskmaster.master.records.fingerprints``), concatenated where there are several.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import field, replace
 
 from taskmaster import keys
-from taskmaster.master.job_records import FailedJob, ParkedJob
-from taskmaster.master.steering.records import LiveChange, News, SessionCommand, TrailRow
-from taskmaster.master.tally.history import MinuteRow
+from taskmaster.master.records.job_records import FailedJob, ParkedJob
+from taskmaster.master.records.minute_row import MinuteRow
+from taskmaster.master.records.steering_records import LiveChange, News, SessionCommand, TrailRow
 from taskmaster.records import record
 from taskmaster.units import show_count
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from taskmaster.master.run_identity import Comparison, RunIdentity
+from taskmaster.master.records.run_identity import Comparison, RunIdentity
 
 WHAT = {"function": "get_jobs", "arguments": {"since": "2024"}}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taskmaster import keys
-from taskmaster.master.fingerprints import fingerprint, fingerprint_of_key, separate
+from taskmaster.master.records.fingerprints import fingerprint, fingerprint_of_key, separate
 
 
 def test_fingerprints_tell_key_and_payload_apart() -> None:

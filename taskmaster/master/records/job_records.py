@@ -1,8 +1,9 @@
 """What is kept of a job that did not end well, or not yet: its attempts, and the job as failed or
 as parked.
 
-Values alone, which the broker makes and the stores keep. Keys are text here
-(``taskmaster.keys.encode``). Fingerprints are 16 bytes each (``taskmaster.master.fingerprints``).
+Pure: values alone, which the broker makes and the stores keep. Keys are text here
+(``taskmaster.keys.encode``). Fingerprints are 16 bytes each
+(``taskmaster.master.records.fingerprints``).
 """
 
 from __future__ import annotations

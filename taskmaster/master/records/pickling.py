@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from taskmaster.keys import payload_of
-from taskmaster.master.job_records import ParkedJob, PickledJob
+from taskmaster.master.records.job_records import ParkedJob, PickledJob
 from taskmaster.model import Job
 from taskmaster.transport.frames import SegmentedBytes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from taskmaster.model import MAX_BATCH
-from taskmaster.slave.batch_size import BATCH_GROWTH, BatchSize
+from taskmaster.slave.pool.batch_size import BATCH_GROWTH, BatchSize
 
 
 def test_it_starts_with_one_job_for_each_slot() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from taskmaster.slave.job_clock import STANDSTILL_SECONDS, JobClock
+from taskmaster.slave.ipc.job_clock import STANDSTILL_SECONDS, JobClock
 
 
 def test_a_job_is_timed_from_its_first_sight() -> None:
