@@ -107,15 +107,8 @@ class Column:
 
     @property
     def value(self) -> str:
-        """Its value as SQL, such that it comes back as it went."""
+        """Its value as SQL, such that it comes back as it went. A text takes the column's name."""
         return self.sql if self.plain else f"{self.sql}::text"
-
-    @property
-    def selected(self) -> str:
-        """Its value in a SELECT list."""
-        # Without a name of its own, the text would take the column's, and ORDER BY would sort by
-        # the text.
-        return self.value if self.plain else f'{self.value} AS "text of {self.sql.strip(chr(34))}"'
 
     @property
     def compared_as(self) -> str:
@@ -161,7 +154,7 @@ class Table:
     @property
     def key_selected(self) -> str:
         """The key's columns in a SELECT list."""
-        return ", ".join(column.selected for column in self.key)
+        return ", ".join(column.value for column in self.key)
 
     @property
     def key_order(self) -> str:
@@ -195,7 +188,8 @@ class Table:
 
     def order(self, *, descending: bool = False) -> str:
         """Return the key for ORDER BY."""
-        return ", ".join(f"{column.sql} DESC" if descending else column.sql for column in self.key)
+        # With the table: a bare name would be what is selected under it, such as another column.
+        return ", ".join(f"{self.sql}.{column.sql}{' DESC' if descending else ''}" for column in self.key)
 
     def key_of(self, values: Sequence[Any]) -> Any:
         """Return a key as jobs have it: the value, or a tuple of them."""

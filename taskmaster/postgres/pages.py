@@ -102,7 +102,7 @@ class Shape:
     @property
     def selected(self) -> list[str]:
         """What is selected, as SQL."""
-        return [column.sql for column in self.columns] + [column.selected for column in self.beside]
+        return [column.sql for column in self.columns] + [column.value for column in self.beside]
 
     @property
     def octets(self) -> str:
@@ -176,9 +176,9 @@ class PageStatements:
         rest = f"FROM {self.table.sql}{where} {self.ordered} LIMIT {count}"
         if not self.shape.octets or count == 1:
             return f"SELECT {', '.join(self.shape.selected)} {rest}", values
-        each = [column.sql for column in self.shape.columns] + [column.value for column in self.shape.beside]
-        names = [f"c{at}" for at in range(len(each))]
-        named = [f"{what} AS {name}" for what, name in zip(each, names, strict=True)]
+        selected = self.shape.selected
+        names = [f"c{at}" for at in range(len(selected))]
+        named = [f"{what} AS {name}" for what, name in zip(selected, names, strict=True)]
         keys = [f"{column.sql} AS k{at}" for at, column in enumerate(self.table.key)]
         order = ", ".join(f"k{at}{' DESC' if self.request.descending else ''}" for at in range(len(keys)))
         return (

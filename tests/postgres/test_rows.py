@@ -388,6 +388,32 @@ def test_names_may_be_odd(database: str, sql: Callable[..., list[tuple]]) -> Non
     assert list(source.iterate(None)) == [(1, "one"), (2, "two")]
 
 
+@pytest.mark.parametrize("type_", ["int", "numeric"])
+@pytest.mark.parametrize(
+    ("names", "key", "columns"),
+    [
+        (("c0", "body"), "c0", ["body"]),
+        (("c1", "body"), "c1", ["c1", "body"]),
+        (("octets", "body"), "octets", ["body"]),
+        (("k1", "k0", "body"), ["k1", "k0"], ["k1", "k0", "body"]),
+        (("text of a", "a", "body"), ["text of a", "a"], ["a"]),
+    ],
+)
+def test_no_name_of_a_column_changes_the_order(
+    database: str, sql: Callable[..., list[tuple]], names: tuple, key: Any, columns: list[str], type_: str
+) -> None:
+    """Pages give names of their own to what they select; rows were left out where a key had one."""
+    keys_ = [key] if isinstance(key, str) else key
+    typed = ", ".join(f'"{name}" {type_ if name in keys_ else "text"}' for name in names)
+    primary = ", ".join(f'"{name}"' for name in keys_)
+    sql(f"CREATE TABLE odd ({typed}, PRIMARY KEY ({primary}))")
+    values = ["n % 7"] * (len(keys_) - 1) + ["n * 31 % 997", "md5(n::text)"]
+    sql(f"INSERT INTO odd SELECT {', '.join(values)} FROM generate_series(1, 200) n")
+    jobs = list(postgres.rows(database, "odd", key, columns=columns, chunk=10).iterate(None))
+
+    assert len(jobs) == 200
+
+
 @pytest.mark.parametrize("driver", [psycopg2, psycopg])
 def test_names_of_types_may_be_odd_too(database: str, sql: Callable[..., list[tuple]], driver: Any) -> None:
     """In pages and in ranges, with columns that the callback does not get."""
@@ -563,7 +589,7 @@ def test_a_table_that_is_locked_is_waited_for(database: str, comments: None, cap
             keys_ = source.iterate(None)
 
         assert len(list(keys_)) == 100
-    assert "statement timeout: SELECT id FROM public.comments ORDER BY id LIMIT 1. If it waits" in caplog.text
+    assert "timeout: SELECT id FROM public.comments ORDER BY public.comments.id LIMIT 1. If it waits" in caplog.text
 
     with locked(database, "comments"), pytest.raises(SourceError, match=r"public\.comments.*statement_timeout=0\.2"):
         postgres.rows(database, "comments", statement_timeout=0.2, patience=0).iterate(None)
