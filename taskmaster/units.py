@@ -13,6 +13,7 @@ from taskmaster.errors import UsageError
 
 __all__ = [
     "bytes_of",
+    "free_seconds_of",
     "rate_of",
     "seconds_of",
     "share_of",
@@ -69,6 +70,29 @@ def seconds_of(option: str, value: object) -> float:
             f"{option} is {value!r}: give a time above zero, as a number of seconds or like 90s, 15m, 2h, 1d or 1h30m."
         )
     return found
+
+
+def free_seconds_of(option: str, text: str) -> float:
+    """Return what a text says in seconds, which may be zero, endless or below zero: whether it may
+    be, a check of the option says.
+
+    Args:
+        option: What was given, for the message.
+        text: A number of seconds, ``inf``, or a duration as ``seconds_of`` reads it.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return seconds_of(option, text)
+    except UsageError:
+        raise UsageError(
+            f"{option} is {text!r}: give a number of seconds, or a time like 90s, 15m, 2h, 1d or 1h30m."
+        ) from None
 
 
 def share_of(option: str, value: object, like: str = "0.1% or 0.001") -> float:

@@ -24,6 +24,7 @@ from taskmaster.cli import COMMAND_PREFIX
 from taskmaster.cli.echo import echo
 from taskmaster.cli.options import Invocation
 from taskmaster.cli.pid1 import leave_first_process
+from taskmaster.cli.slips import no_such_option
 from taskmaster.errors import TaskmasterError, UsageError
 from taskmaster.redaction import without_passwords_in
 from taskmaster.runtime import standard_streams, working_directory
@@ -146,7 +147,8 @@ def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
         say_error(name, exc, debug=invocation.debug)
         return exc.exit_code
     except click.ClickException as exc:
-        exc.show(shown := io.StringIO())
+        said = no_such_option(exc) if isinstance(exc, click.NoSuchOption) else exc
+        said.show(shown := io.StringIO())
         # The message repeats what was given in a wrong place, and that may be a DSN.
         click.echo(without_passwords_in(shown.getvalue()), err=True, nl=False)
         return exc.exit_code

@@ -14,6 +14,11 @@ from taskmaster.options.commands import MasterOptions
 
 __all__ = ["main", "tm_master"]
 
+NO_WORKERS = (
+    "{0} is a number of worker processes, and a master has none: slaves run its jobs. Leave it out; or "
+    "`tm-run` in place of tm-master runs them on this machine, in {0} worker processes."
+)
+
 
 @command(MasterOptions)
 @click.argument("target", shell_complete=of_target)
@@ -32,7 +37,7 @@ def tm_master(target: str, arguments: tuple[str, ...], **given: Any) -> int:
       tm-master backfill.py --dry-run
     """  # noqa: D301
     options = merge(MasterOptions, given)
-    parsed = parse_arguments(arguments)
+    parsed = parse_arguments(arguments, NO_WORKERS)
     from taskmaster import api
 
     loaded()

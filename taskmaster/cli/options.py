@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import Field, fields
 from functools import cache
@@ -19,9 +18,10 @@ from click.core import ParameterSource
 
 from taskmaster import __version__
 from taskmaster.cli.config_file import FileSettings, settings_for
+from taskmaster.cli.slips import CONFIG_FILE, with_place
 from taskmaster.django_orm.integration import OTHER_DATABASES, SETTINGS_VARIABLE
 from taskmaster.errors import UsageError
-from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
+from taskmaster.options.commands import MasterOptions
 from taskmaster.options.option import Option, Section, option_of, spelling
 from taskmaster.records import changing
 from taskmaster.redaction import without_password, without_passwords_in
@@ -69,37 +69,11 @@ class SectionedOption(click.Option):
     section = Section.OUTPUT
 
 
-_CONFIG_FILE = "taskmaster.config_file"  # where the path of the file is kept
 # Options of which each one might be thought to count when there are several.
 _GIVEN_ONCE = {
     "pace": "a run spares one database. Give the one that others wait for, and for the other ones --guard, which can "
     "be given several times."
 }
-_OPTION = r"--([a-z][a-z-]*)"
-
-
-def _with_file(ctx: click.Context, said: UsageError, error: Exception) -> Exception:
-    """Return an error about an option, with the name of the file that set the option. Return any
-    other error as it is.
-    """
-    named = re.search(_OPTION, str(said))
-    name = named[1].replace("-", "_") if named is not None else ""
-    if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT_MAP:
-        return error
-    return UsageError(f"{said} That stands in {ctx.meta[_CONFIG_FILE]}.")
-
-
-def _of_another(error: click.NoSuchOption) -> click.UsageError:
-    """Return an error about an option that a command does not have, with the commands that do: what
-    click would suggest is one that is only spelled alike.
-    """
-    name = error.option_name.lstrip("-").replace("-", "_")
-    commands = {"tm-run": RunOptions, "tm-master": MasterOptions, "tm-slave": SlaveOptions}
-    having = [command for command, cls in commands.items() if any(one.name == name for one in fields(cls))]
-    if not having:
-        return error
-    whose = f"it is one of {' and '.join(having)}"
-    return click.UsageError(f"No such option '{error.option_name}': {whose}.", error.ctx)
 
 
 class SectionedCommand(click.Command):
@@ -117,10 +91,7 @@ class SectionedCommand(click.Command):
                 raise UsageError(f"--{name} is given twice: {why}")
         asks = {*ctx.help_option_names, "--version"} & set(args)
         if given is None or ctx.resilient_parsing or asks:
-            try:
-                return super().parse_args(ctx, args)
-            except click.NoSuchOption as exc:
-                raise _of_another(exc) from None
+            return super().parse_args(ctx, args)
         path = given.get("config") or os.environ.get("TASKMASTER_CONFIG") or None
         target = given.get("target")
         settings = FileSettings()
@@ -128,13 +99,13 @@ class SectionedCommand(click.Command):
         if not given.get("no_config") and not (without and not given.get("config")):
             settings = settings_for(str(ctx.info_name), target if isinstance(target, str) else None, path)
         ctx.default_map = dict(settings.values)
-        ctx.meta[_CONFIG_FILE] = settings.path
+        ctx.meta[CONFIG_FILE] = settings.path
         try:
             return super().parse_args(ctx, args)
         except click.BadParameter as exc:
-            raise _with_file(ctx, UsageError(exc.format_message()), exc) from None
+            raise with_place(ctx, UsageError(exc.format_message()), exc) from None
         except UsageError as exc:
-            raise _with_file(ctx, exc, exc) from None
+            raise with_place(ctx, exc, exc) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, part by part."""
@@ -211,7 +182,7 @@ def _attributes(one: Field[Any], declared: Option) -> dict[str, Any]:
     elif declared.alone is not None:
         found.update(is_flag=False, flag_value=declared.alone)
     elif declared.read is not None:
-        found["callback"] = _read(declared.read)
+        found.update(type=str, callback=_read(declared.read))  # else click takes the type of the default
     else:
         found["type"] = declared.type
     return found
@@ -345,21 +316,30 @@ def merge(cls: type[Any], given: dict[str, Any]) -> Any:
         given["progress"] = "none"
     logging.getLogger("taskmaster").setLevel(given["log_level"].upper())
     ctx = click.get_current_context(silent=True)
+    unseen = False  # whether a value stands elsewhere than on the command line
     if ctx is not None:
         stands_in = {"progress": "no_progress"} if silent else {}
         sources = {name: ctx.get_parameter_source(stands_in.get(name, name)) for name in given}
         note_sources({name: _SOURCES.get(source, "default") for name, source in sources.items()})
+        unseen = not {"file", "environment"}.isdisjoint(_SOURCES.get(source, "") for source in sources.values())
     options = cls(**given)
-    if ctx is not None and ctx.meta.get(_CONFIG_FILE):
+    if ctx is not None and unseen:
         try:
             options.check()
         except UsageError as exc:
-            raise _with_file(ctx, exc, exc) from None
+            raise with_place(ctx, exc, exc) from None
     return options
 
 
-def parse_arguments(words: Sequence[str]) -> dict[str, str]:
+NO_NUMBER = "{0} says nothing of which run is meant: leave the number of worker processes out."
+
+
+def parse_arguments(words: Sequence[str], number: str = NO_NUMBER) -> dict[str, str]:
     """Read ``key=value`` words, the arguments of ``get_jobs``.
+
+    Args:
+        words: The words.
+        number: What to say of a word that is a number, as that of worker processes is.
 
     Raises:
         UsageError: A word is something else, comes twice, or is ``last``.
@@ -368,6 +348,8 @@ def parse_arguments(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, equals, value = word.partition("=")
         shown = without_password(word)
+        if word.isdecimal():
+            raise UsageError(number.format(word))
         if not equals or not name.isidentifier():
             raise UsageError(
                 f"{shown!r} is not an argument for get_jobs: arguments are written key=value, as in since=2024-01-01, "

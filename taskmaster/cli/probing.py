@@ -13,19 +13,27 @@ from taskmaster.errors import ConnectError
 __all__ = ["probe"]
 
 
+class _Seconds(click.FloatRange):
+    """A number of seconds, which click calls a float range in a message."""
+
+    name = "number"
+
+
 @click.command()
 @click.argument("dsn")
 @click.option(
     "--statement",
     metavar="SQL",
     default="",
+    show_default=False,
     envvar="TASKMASTER_STATEMENT",
     help="What stands for the work of others there; by default a small transaction with a read. It runs "
     "in a transaction that is read only: one that writes is refused.",
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(1.0),
+    type=_Seconds(1.0),
+    metavar="SECONDS",
     default=10.0,
     show_default=True,
     envvar="TASKMASTER_SECONDS",

@@ -18,6 +18,8 @@ from taskmaster.runtime.invocation import note_sources
 
 __all__ = ["main", "tm_run"]
 
+TOO_LATE = "{0} comes too late: the number of worker processes stands right behind TARGET, or in --processes={0}."
+
 
 @command(RunOptions)
 @click.argument("target", shell_complete=of_target)
@@ -42,7 +44,7 @@ def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: 
         if ctx.get_parameter_source("processes") is ParameterSource.COMMANDLINE:
             raise UsageError(f"The worker processes are given twice, as {number} and as --processes: leave one out.")
         given["processes"] = number
-    parsed = parse_arguments(arguments)
+    parsed = parse_arguments(arguments, TOO_LATE)
     options = merge(RunOptions, given)
     if number is not None:
         note_sources({"processes": "command line"})

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from taskmaster.errors import UsageError
 from taskmaster.records import record
+from taskmaster.units import free_seconds_of
 
 __all__ = [
     "Option",
@@ -135,14 +136,17 @@ def count(
 
 
 def seconds(section: Section, default: float | None, description: str, *, least: float = 0.0, **more: Any) -> Any:
-    """Declare an option whose value is a number of seconds, ``least`` or more, or endless."""
+    """Declare an option whose value is a number of seconds, ``least`` or more, or endless; it may
+    be written as a time, such as ``15m``.
+    """
 
     def check(option: str, value: Any) -> None:
         # The comparison is this way round because nan is not at least anything.
         if type(value) not in (int, float) or not value >= least:
             raise UsageError(f"{option} is {value!r}: give a number of seconds, {least:g} or more.")
 
-    return _declared(default, Option(section, description, type=float, metavar="SECONDS", **{"check": check, **more}))
+    given = {"check": check, "read": free_seconds_of, **more}
+    return _declared(default, Option(section, description, type=float, metavar="SECONDS", **given))
 
 
 def ratio(section: Section, default: float, description: str, *, most: float, **more: Any) -> Any:

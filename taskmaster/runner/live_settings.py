@@ -20,7 +20,7 @@ from taskmaster.options.option import from_options, option_of
 from taskmaster.redaction import is_url, without_password, without_path
 from taskmaster.runner.announcements import shown_guard
 from taskmaster.runtime.invocation import source_of
-from taskmaster.units import seconds_of, show_rate
+from taskmaster.units import free_seconds_of, seconds_of, show_rate
 
 __all__ = ["SettingsOfRun", "limits_of"]
 
@@ -56,11 +56,11 @@ def _number(option: str, text: str) -> int:
     return int(text)
 
 
-def _seconds(option: str, text: str) -> float:
+def _ratio(option: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return seconds_of(option, text)
+        raise UsageError(f"{option} is {text!r}: give a number.") from None
 
 
 def _text(_option: str, text: str) -> str:
@@ -71,16 +71,16 @@ def _text(_option: str, text: str) -> str:
 READERS: dict[str, Callable[[str, str], Any]] = {
     "size": _number,
     "retries": _number,
-    "backoff": _seconds,
+    "backoff": free_seconds_of,
     "crashes": _number,
-    "job-timeout": _seconds,
-    "nice": _seconds,
+    "job-timeout": free_seconds_of,
+    "nice": _ratio,
     "max-failures": _text,
-    "outage": _seconds,
-    "state-timeout": _seconds,
+    "outage": free_seconds_of,
+    "state-timeout": free_seconds_of,
     "run-time": seconds_of,
     "limit": _number,
-    "grace": _seconds,
+    "grace": free_seconds_of,
 }
 AT_START = ("rate", "hours", "span", "lease", "lease-grace", "total", "state", "strict-code")
 """Options that ``rows`` shows beside those that can be set."""

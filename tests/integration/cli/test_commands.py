@@ -142,6 +142,7 @@ def test_every_master_option_arrives(api, command):
         (("tm-run", "mod", "--executor", "pools:make"), "'--executor': it is one of tm-slave."),
         (("tm-slave", "mod", "--max-failures=3"), "'--max-failures': it is one of tm-run and tm-master."),
         (("tm-master", "mod", "--foo"), "No such option '--foo'"),
+        (("tm-ctl", "status", "--state", "x"), "'--state': STATE is a word of its own"),
     ],
 )
 def test_an_option_of_another_command_is_refused_with_those_that_have_it(api, command, words, having):
@@ -150,6 +151,27 @@ def test_an_option_of_another_command_is_refused_with_those_that_have_it(api, co
 
     assert ended.code == 2
     assert having in ended.err
+    assert not api.called
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (("tm-master", "mod", "2"), "`tm-run` in place of tm-master runs them on this machine, in 2 worker processes"),
+        (("tm-run", "mod", "limit=10", "2"), "right behind TARGET"),
+        (("tm-ctl", "status", "mod", "2"), "leave the number of worker processes out"),
+        (("tm-slave", "mod", "2"), "--processes=2"),
+        (("tm-slave", "mod", "limit=10"), "is for tm-master"),
+        (("tm-spawn", "mod", "2", "3"), "one word too many"),
+        (("tm-spawn", "mod", "0"), "give 1 or more"),
+    ],
+)
+def test_a_word_that_another_command_takes_is_refused_with_the_cure(api, command, words, cure):
+    """It was said to be no argument of get_jobs, or an unexpected extra argument."""
+    ended = command(*words)
+
+    assert ended.code == 2
+    assert cure in ended.err
     assert not api.called
 
 
@@ -273,11 +295,9 @@ def test_run_refuses_what_is_neither_n_nor_an_argument(api, command, words):
     [
         ("tm-master",),
         ("tm-spawn", "mod"),
-        ("tm-spawn", "mod", "0"),
         ("tm-spawn", "mod", "many"),
         ("tm-master", "mod", "--size=many"),
         ("tm-master", "mod", "--progress=maybe"),
-        ("tm-slave", "mod", "key=value"),
         ("tm-slave", "mod", "--no-such-option"),
         ("tm-ctl", "no-such-command"),
         ("tm-ctl", "restore", "3f2a"),

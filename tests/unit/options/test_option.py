@@ -50,6 +50,30 @@ def test_every_field_is_declared(cls: type[Any]) -> None:
     assert [one.name for one in fields(cls) if not option_of(one).help.endswith(".")] == []
 
 
+@pytest.mark.parametrize(
+    ("given", "seconds"), [("5m", 300.0), ("1h30m", 5400.0), ("90", 90.0), ("0.5", 0.5), ("inf", float("inf"))]
+)
+def test_seconds_may_be_written_as_a_time(given: str, seconds: float) -> None:
+    """``--run-time`` and ``tm-ctl set`` take 5m; ``--job-timeout=5m`` was no valid float."""
+    got: list[dict[str, Any]] = []
+    command = click.command(cls=SectionedCommand)(options_of(MasterOptions)(lambda **given: got.append(given)))
+
+    assert CliRunner().invoke(command, [f"--job-timeout={given}"]).exception is None
+    CliRunner().invoke(command, [])
+
+    assert [one["job_timeout"] for one in got] == [seconds, None]
+    assert got[1]["grace"] == 30.0
+    assert from_keywords(MasterOptions, {"job_timeout": given}).job_timeout == seconds
+
+
+def test_seconds_that_cannot_be_read_are_refused_with_how_they_are_written() -> None:
+    """Also what is allowed is said by the option's own check."""
+    with pytest.raises(UsageError, match=r"^--grace is '5x': give a number of seconds, or a time like 90s, 15m"):
+        from_keywords(MasterOptions, {"grace": "5x"})
+    with pytest.raises(UsageError, match=r"^--grace is -1\.0: give a number of seconds, 0 or more"):
+        from_keywords(MasterOptions, {"grace": "-1"}).check()
+
+
 def test_a_flag_is_true_or_false() -> None:
     """A text such as "no" is true to Python: reset="no" would give a run up."""
     with pytest.raises(UsageError, match=r"^--reset is 'no': give True or False"):
