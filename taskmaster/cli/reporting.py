@@ -36,8 +36,8 @@ def report(output: str | None, **where: Any) -> None:
       tm-ctl report backfill.py --output report.html
       tm-ctl report backfill.tmstate --json
     """  # noqa: D301
-    from taskmaster.errors import StateUnwritable
     from taskmaster.runner import control, report_file
+    from taskmaster.runner.answer_shapes import making_sense_of
     from taskmaster.runner.identities import state_of
 
     report_file.check_report(output, "--output")
@@ -48,15 +48,25 @@ def report(output: str | None, **where: Any) -> None:
     loaded()
     if host is None and path is not None:
         facts = report_file.report_of_state(path)
-    else:
+        _put(facts, output, as_json=where["as_json"])
+        return
+    with making_sense_of(str(host)):
         facts = report_file.report_of_master(str(host), where["key"], where["key_file"], path)
-    if output is None and where["as_json"]:
+        _put(facts, output, as_json=where["as_json"])
+
+
+def _put(facts: dict[str, Any], output: str | None, *, as_json: bool) -> None:
+    """Print a report, or write it to a file."""
+    from taskmaster.errors import StateUnwritable
+    from taskmaster.runner import report_file
+
+    if output is None and as_json:
         echo_json(facts)
     elif output is None:
         sys.stdout.write(report_file.as_html(facts).decode())
     else:
         try:
-            report_file.write_report(output, facts, as_json=where["as_json"])
+            report_file.write_report(output, facts, as_json=as_json)
         except OSError as exc:
             raise StateUnwritable(f"The report cannot be written to {output}: {exc.strerror or exc}.") from None
         echo(f"The report is in {output}", err=True)

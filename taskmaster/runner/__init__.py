@@ -25,7 +25,8 @@ wing meet.
 - ``bad_ends``: what is said and kept of workers that could not end well;
 - ``dry_run``, ``sample_run``: trying a source out; ``state_copy``: a look at a state in use;
 - ``control``: what ``tm-ctl`` finds out and changes; ``steer_client``: what it asks of a running
-  master, ``steer_state``: what it changes where none runs; ``live_settings``: what can be set;
+  master, ``answer_shapes``: what of the answers can be read; ``steer_state``: what it changes where
+  none runs; ``live_settings``: what can be set;
 - ``page``: the page of a run, a child process without the key; ``page_plan``: where it is served;
   ``page_tokens``: who may come in; ``page_beside``: beside a master without one;
 - ``excepthook``: what becomes of an error that a script does not catch.

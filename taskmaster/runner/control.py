@@ -22,6 +22,7 @@ from taskmaster.master.stores.default_path import SUFFIX
 from taskmaster.master.stores.sqlite.glance import owner_of, runs_in, serving_at
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.records import record
+from taskmaster.runner.answer_shapes import readable
 from taskmaster.transport import client, keyfile
 from taskmaster.transport.address import Address, is_this_machine, parse
 
@@ -118,7 +119,7 @@ def failures(path: str, kind: str | None = None) -> Iterator[FailedJob]:
 
 
 def _without_payload(number: int, key: str | None, job: str, attempts: Sequence[Sequence[Any]]) -> FailedJob:
-    return FailedJob(number, key, job, None, tuple(Attempt(*one) for one in attempts))
+    return FailedJob(number, key, job, None, tuple(Attempt(*one[:6]) for one in attempts))
 
 
 def failures_of(
@@ -142,7 +143,10 @@ def failures_of(
                 )
             waits += 1
             time.sleep(BUSY_PAUSE_SECONDS)
-        return [_without_payload(*one) for one in answer]
+        found = [_without_payload(*one[:4]) for one in readable("failures", answer, host)]
+        if found and found[-1].id <= after:
+            raise ConnectError(f"The master at {host} gives the same failed jobs again and again: check --host.")
+        return found
 
     try:
         yield from pages_of(page)

@@ -11,13 +11,16 @@ from typing import Any
 
 from taskmaster.errors import ConnectError, UsageError
 from taskmaster.master.why import WhyCode
+from taskmaster.redaction import clean_short
 from taskmaster.runner import control
+from taskmaster.runner.answer_shapes import readable
 from taskmaster.runner.steer_state import user_here
 from taskmaster.transport import client
 
 __all__ = ["SteerClient", "status_of"]
 
 WRITTEN_SECONDS = 2.0  # longest wait of a client until its change is in the state
+LONGEST_RELEASE = 50  # characters of a version
 WAIT_STEP_SECONDS = 0.05  # between two checks meanwhile
 
 
@@ -42,6 +45,7 @@ class SteerClient:
         self._via = via
         self._connection: client.MasterConnection | None = None
         self._run = ""  # the id of the run that is asked, as soon as it is known
+        self._release = ""  # of its master
 
     def steer(self, command: str, arguments: Mapping[str, str] | None = None, reason: str = "") -> dict[str, Any]:
         """Ask for a change; return the master's answer.
@@ -97,7 +101,7 @@ class SteerClient:
         except client.Declined as exc:
             if not exc.unknown:
                 raise
-            return dict(self._connected().call("status"))
+            return dict(self._readable("status", self._connected().call("status")))
 
     def trail(self, most: int | None = None) -> list[dict[str, Any]]:
         """Return the newest rows of the trail, oldest first; None: all that the master has."""
@@ -155,7 +159,9 @@ class SteerClient:
 
     def _see_that_it_is_the_run(self, connection: client.MasterConnection) -> None:
         """Refuse another run, whose master has taken the place of the one that was asked before."""
-        run = str(connection.call("status").get("run") or "")
+        status = self._readable("status", connection.call("status"))
+        run = status.get("run") or ""
+        self._release = clean_short(status.get("release"), LONGEST_RELEASE)
         if self._run and run != self._run:
             raise ConnectError(
                 f"The master at {self.host} is at work on another run by now: it was asked for the run {self._run}, "
@@ -165,7 +171,8 @@ class SteerClient:
 
     def _call(self, method: str, *arguments: Any) -> Any:
         try:
-            return self._connected().call(method, *arguments)
+            what = arguments[0] if method == "look" else method
+            return self._readable(str(what), self._connected().call(method, *arguments))
         except client.Declined as exc:
             if "there is no method" in exc.why:
                 raise client.Declined(
@@ -178,6 +185,9 @@ class SteerClient:
         except ConnectError:
             self.close()
             raise
+
+    def _readable(self, what: str, answer: Any) -> Any:
+        return readable(what, answer, self.host, self._release)
 
 
 def status_of(host: str, key: str | None, key_file: str | None) -> dict[str, Any]:

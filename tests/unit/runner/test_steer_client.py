@@ -12,6 +12,8 @@ from taskmaster.runner.steer_client import SteerClient
 from taskmaster.transport.address import Address
 from taskmaster.transport.client import Declined
 
+TEXTS = ("command", "user", "host", "peer", "via", "reason", "before", "after")
+
 
 class Place:
     """An address at which masters of runs come and go."""
@@ -21,7 +23,7 @@ class Place:
         self.closed = 0
         self.declines = ""
         self.heard: list[tuple[str, Any]] = []
-        self.trail = [{"seq": number} for number in range(1, 1001)]
+        self.trail = [{**dict.fromkeys(TEXTS, "x"), "seq": number, "at": 1.0} for number in range(1, 1001)]
         monkeypatch.setattr(control, "connect", lambda *_: Connection(self))
 
 
@@ -41,7 +43,7 @@ class Connection:
             raise ConnectError("broken")
         if method == "steer":
             place.heard.append((self._run, arguments[0]))
-            return {"ok": True}
+            return {"ok": True, "say": "It is.", "changed": True, "trail": 1}
         if method == "look" and place.declines:
             raise Declined(self.address, place.declines)
         if method == "look" and arguments[0] == "trail":
