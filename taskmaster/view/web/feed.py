@@ -65,6 +65,7 @@ class Feed:
         self._trail: deque[Any] = deque(maxlen=MOST_TRAIL)
         self._sorted: dict[tuple[str, int], tuple[float, dict[str, Any]]] = {}
         self._unknown: set[str] = set()  # what this master cannot be asked for
+        self._refused: dict[str, str] = {}  # what it has not given when it was asked last, and why
         self._trouble = ""
         self._seen_at = 0.0
         self._asked_at = 0.0
@@ -105,6 +106,7 @@ class Feed:
             **self._more,
             "trail": list(self._trail),
             "trouble": self._trouble,
+            "refused": dict(self._refused),
             "seen_at": self._seen_at,
             "now": self._clock(),
             "steers": steers and not self._over,
@@ -155,6 +157,8 @@ class Feed:
 
     async def report(self) -> bytes:
         """Return a report of the run, for browsers without scripts."""
+        points_of_run = (await self.history(SHORT_SPAN))["points"]
+        settings = cleaned(await self._where_possible(self._look, "settings", {}) or [])
         status = dict(self._status or {})
         why, state = status.get("why"), str(status.get("state") or "the master has not answered yet")
         sentence = self._trouble or (why.get("sentence", "") if isinstance(why, dict) else "")
@@ -163,19 +167,30 @@ class Feed:
         words = {"word": state, "tone": tone, "exit_code": status.get("exit_code") if over else None}
         return report(
             {
-                "verdict": {**words, "sentence": sentence, "finished": state == RunState.FINISHED},
+                "verdict": {
+                    **words,
+                    "sentence": f"{sentence}{self._said_of_refused()}",
+                    "finished": state == RunState.FINISHED,
+                },
                 "made_at": self._clock(),
                 "status": status,
-                "points": (await self.history(SHORT_SPAN))["points"],
+                "points": points_of_run,
                 "trail": list(self._trail),
                 "kinds": status.get("kinds") or [],
                 "kinds_left_out": status.get("kinds_left_out"),
                 "slaves": self._more.get("slaves", []),
-                "settings": cleaned(await self._where_possible(self._look, "settings", {}) or []),
+                "settings": settings,
                 "resume": self._facts.get("resume"),
                 "state_file": self._facts.get("state_path"),
             }
         )
+
+    def _said_of_refused(self) -> str:
+        """Return which parts of the report are empty because the master does not give them, to go
+        behind a sentence; "" if none is.
+        """
+        parts = "; ".join(f"{what} ({cleaned(why)})" for what, why in self._refused.items())
+        return f". The master does not give what this shows of: {parts}" if parts else ""
 
     async def settings(self) -> Any:
         """Return each setting of the run."""
@@ -222,13 +237,15 @@ class Feed:
     async def _refresh(self) -> None:
         try:
             status, more, rows = await self._in_thread(self._ask_all)
-        except ConnectError as exc:
-            self._trouble = str(exc)
-        else:
+            status_answer(status, Rate(), {})  # raises where it cannot be shown
             if not self._over:
                 self._more = more
                 self._trail.extend(rows)
                 self._note(status)
+        except ConnectError as exc:
+            self._trouble = str(exc)
+        except Exception as exc:  # nobody waits for this task: what it raised would be seen nowhere
+            self._trouble = f"What the master has answered cannot be shown: {type(exc).__name__}: {exc}"[:500]
         self._asked_at = self._clock()
 
     def _ask_all(self) -> tuple[dict[str, Any], dict[str, Any], list[Any]]:
@@ -241,15 +258,21 @@ class Feed:
         return status, more, list(rows["rows"])
 
     def _look(self, what: str, arguments: Mapping[str, Any]) -> Any:
-        """Return something that this master may not know; None then."""
+        """Return something that this master may not know, or not give; None then, and the page says
+        so.
+        """
         if what in self._unknown:
             return None
         try:
-            return self._master.ask("look", what, dict(arguments))
+            found = self._master.ask("look", what, dict(arguments))
         except LineRefused as exc:
+            self._refused[what] = exc.why
             if "there is nothing called" in exc.why:
                 self._unknown.add(what)
+                self._refused[what] = "it runs an older Taskmaster, which does not have that"
             return None
+        self._refused.pop(what, None)
+        return found
 
     def _note(self, status: dict[str, Any]) -> None:
         now = self._clock()

@@ -194,7 +194,8 @@ function showSlaves(s, page) {
   put("slaves-count", s.slaves ? `(${count(s.slaves)})` : "");
   put("engine", sentence(s.engine));
   at("engine").hidden = !s.engine;
-  put("no-slaves", !rows.length ? "No slave is connected." : before ? `${count(before)} that went earlier are not listed any more.` : "");
+  const refused = !rows.length && page.refused && page.refused.slaves;
+  put("no-slaves", refused ? "Which slaves there are is not known." : !rows.length ? "No slave is connected." : before ? `${count(before)} that went earlier are not listed any more.` : "");
   at("sort-row").hidden = all < 2;
   at("pages").hidden = all <= SLAVES_SHOWN;
   put("which", `${count(slavesAfter + 1)} to ${count(slavesAfter + rows.length)} of ${count(all)}`);
@@ -297,6 +298,13 @@ async function settings() {
   } catch { /* the status says what is wrong */ }
 }
 
+// What the master does not give is no empty part: a reader would take it for none.
+function showRefused(page) {
+  const parts = Object.entries(page.refused || {}).map(([part, why]) => `${part} (${why})`);
+  put("refused", parts.length ? `The master does not give what this page shows of: ${parts.join("; ")}.` : "");
+  at("refused").hidden = !parts.length;
+}
+
 // -- asking ----------------------------------------------------------------------------------------
 
 async function asked(path) {
@@ -327,6 +335,7 @@ function show(answer) {
     put("resume-command", command);
     at("resume-copy").hidden = !command;
   }
+  showRefused(page);
   showState(s, page);
   if (busy && (busy.done(answer) || Date.now() > busy.until)) {
     if (!busy.done(answer)) put("told", "Asked; not in force yet.");

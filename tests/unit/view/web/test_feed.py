@@ -22,6 +22,7 @@ class FakeMaster:
         self.asked: Counter[str] = Counter()
         self.gone = False
         self.unknown: set[str] = set()
+        self.refuses: dict[str, str] = {}
         self.status: dict[str, Any] = {
             "run": "r", "state": "running", "elapsed": 10.0, "settled_here": 5, "settled": 5, "failed": 0, "trail": 1,
         }  # fmt: skip
@@ -36,6 +37,8 @@ class FakeMaster:
             raise ConnectError("The master does not answer any more.")
         if what in self.unknown:
             raise LineRefused(f"ValueError: there is nothing called {what!r} to look at here", forbidden=False)
+        if what in self.refuses:
+            raise LineRefused(self.refuses[what], forbidden=False)
         if method == "steer":
             self.tokens.append(token)
             return {"ok": True, "say": "done \x1b"}
@@ -168,6 +171,30 @@ def test_a_master_that_knows_less_is_shown_all_the_same(world):
     assert found["page"]["slaves"] == []
     assert [world.master.asked[what] for what in ("slaves", "trail", "history")] == [1, 1, 1]
     assert points["kept"] is False
+
+
+def test_what_the_master_does_not_give_is_said(world):
+    """With its reason, until it gives it again: an empty part would be taken for none."""
+    world.master.refuses = {"slaves": "RuntimeError: a fault", "settings": "ValueError: another"}
+    assert world.answer()["page"]["refused"] == {"slaves": "RuntimeError: a fault"}
+    report = asyncio.run(world.feed.report()).decode()
+    assert "The master does not give what this shows of: slaves (RuntimeError: a fault); settings (" in report
+
+    world.master.refuses = {}
+    world.master.unknown = {"trail"}
+    world.master.status = {**world.master.status, "trail": 2}
+    world.now += 1
+    refused = world.answer()["page"]["refused"]
+    assert refused["trail"] == "it runs an older Taskmaster, which does not have that"
+    assert "slaves" not in refused
+
+
+def test_an_answer_without_sense_is_trouble_that_is_said(world):
+    """And not an error that nobody sees, behind a page that stays as it was."""
+    world.master.status = {**world.master.status, "elapsed": "long"}
+    trouble = world.answer()["page"]["trouble"]
+
+    assert trouble.startswith("What the master has answered cannot be shown: TypeError")
 
 
 def test_without_a_history_the_page_s_own_samples_are_plotted(world):
