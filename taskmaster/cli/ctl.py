@@ -348,7 +348,7 @@ def _list_states(states: Iterable[Any], directory: str) -> None:
         columns = _row(one.run) if one.run is not None else ("-",) * len(RUN_COLUMNS)
         rows.append((one.path.name, *columns, one.belongs or one.remark))
     if not rows:
-        echo(f"There is no state file in {directory}.", err=True)
+        echo(f"There is no state file in {Path(directory).resolve()}.", err=True)
         return
     print_table(("STATE", *RUN_COLUMNS, "BELONGS TO"), rows)
 

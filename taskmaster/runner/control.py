@@ -4,6 +4,7 @@ file.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import os
@@ -48,6 +49,7 @@ __all__ = [
 
 BUSY_PAUSE_SECONDS = 0.5  # after which a master that was busy is asked again
 MOST_IN_MEMORY_BYTES = 64 * 1024 * 1024  # of failed jobs that are listed; more are kept in a file meanwhile
+MOST_LOOKED_AT, MOST_NAMED = 200, 3  # states of a directory, to find one that a master is at
 MOST_BUSY_PAUSES = 20  # pauses after which a master that stays busy is given up
 
 
@@ -60,11 +62,28 @@ def connect(host: str, key: str | None, key_file: str | None) -> client.MasterCo
     address = parse(host)
     text = _given_key(key, key_file) or left_key(address)
     if text is None:
+        here = _at_work_here()
+        known = (
+            f"At work in this directory is the master of {' and that of '.join(here)}: name its state, as in `tm-ctl "
+            f"status {shlex.quote(here[0])}`. Or give"
+            if here
+            else "Is it running? Name its state or its TARGET, if it runs on this machine; or give"
+        )
         raise ConnectError(
-            f"No master of yours has left a key for {address} on this machine. Is it running? Give another address "
-            "with --host, or the master's key with --key-file or --key."
+            f"No master of yours has left a key for {address} on this machine. {known} another address with --host, "
+            "or the master's key with --key-file or --key."
         )
     return client.connect(address.host, address.port, keyfile.as_bytes(text))
+
+
+def _at_work_here() -> list[str]:
+    """Return the first states of the working directory that a master of this machine is at."""
+    found: list[str] = []
+    for path in sorted(Path().glob(f"*{SUFFIX}"))[:MOST_LOOKED_AT]:
+        with contextlib.suppress(StateError):  # it is none of the user's own
+            if owner_of(path)[1] is not None:
+                found.append(path.name)
+    return found[:MOST_NAMED]
 
 
 def _given_key(key: str | None, key_file: str | None) -> str | None:

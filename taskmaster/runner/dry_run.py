@@ -23,6 +23,7 @@ from taskmaster.master.reading.source import Source
 from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.master.records.pickling import MAX_JOB_BYTES, pickled
 from taskmaster.master.records.run_identity import RunIdentity
+from taskmaster.master.stores.default_path import check_directory
 from taskmaster.master.summary import Summary
 from taskmaster.redaction import clean, clean_message
 from taskmaster.runner.state_copy import StateBusyNow, copied_state
@@ -86,6 +87,7 @@ def resume_point(path: Path, identity: RunIdentity, target: str, *, adopt: bool 
     """
     place = Path(os.path.realpath(path))
     if not place.exists():
+        check_directory(place)
         return f"There is no state {place}: a run would begin at the first job."
     try:
         with copied_state(place) as store:

@@ -177,8 +177,8 @@ def state_of(state: str, arguments: Mapping[str, str], get_jobs: str | None) -> 
     if others:
         names = ", ".join(other.name for other in others[:MOST_STATES_NAMED])
         raise StateRefused(
-            f"There is no state {found}; there are {names}. Give the same arguments as to the run that is meant; "
-            "`tm-ctl runs` says which state belongs to what."
+            f"There is no state {found}. Of this target there are other ones: {names}. Give the same arguments as to "
+            "the run that is meant; `tm-ctl runs` says which state belongs to what."
         )
     elsewhere = [] if found.exists() else _states_above(known.identity.file)
     if elsewhere:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from taskmaster.errors import StateRefused
 from taskmaster.guards import hooks_of
 from taskmaster.guards.pace import Pace, pace_of
 from taskmaster.master.reading.source import Source
@@ -87,15 +88,26 @@ class LoadedRun:
     callback_file: str = ""
     pace: Pace | None = None
 
-    def place(self, state: str | None) -> Path | None:
+    def place(self, state: str | None, *, existing: bool = False) -> Path | None:
         """Return where the run's state is; None if there is to be none.
 
         Args:
             state: Where the user wants it; None or "" for the usual place.
+            existing: Its failed jobs are wanted, so that a run must have been there.
+
+        Raises:
+            StateRefused: None has been there.
         """
-        if state:
-            return Path(state)
-        return None if self.stateless else find_state(self.known)
+        if self.stateless and not state:
+            return None
+        place = Path(state) if state else find_state(self.known)
+        if existing and not place.exists():
+            raise StateRefused(
+                f"There is no state {place.absolute()}, and no run of which --failed could run failed jobs again. Call "
+                "this in the directory in which that run was begun, with the same arguments, or name its state with "
+                "--state=PATH."
+            )
+        return place
 
     def skew(self, *, strict: bool) -> Skew:
         """Return what compares the run's slaves with what is run.

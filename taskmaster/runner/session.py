@@ -128,7 +128,7 @@ class RunSession:
 
     def _place(self) -> Path | None:
         """Return where the state is; None if there is to be none."""
-        return self._loaded.place(self._options.state)
+        return self._loaded.place(self._options.state, existing=self._options.failed)
 
     def _opened_store(self) -> AbstractContextManager[Store]:
         options, loaded = self._options, self._loaded

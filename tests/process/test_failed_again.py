@@ -78,6 +78,19 @@ def test_failed_jobs_are_run_again_and_nothing_else(playground: Playground) -> N
     assert "nothing to run again" in none.output
 
 
+def test_where_no_run_has_been_failed_is_refused(playground: Playground) -> None:
+    """In another directory than the run's, "nothing to run again" and exit 0 were not true; a blank
+    state was left there, too.
+    """
+    playground.write("mod.py", BAD)
+    run = playground.run("tm-run", "mod", "2", "--progress=none", "--failed")
+
+    assert run.process.returncode == 5, run.output
+    assert "There is no state" in run.output
+    assert "the directory in which that run was begun" in run.output
+    assert not list(Path(playground.directory).glob("*.tmstate*"))
+
+
 @pytest.mark.slow
 def test_an_unfinished_run_stays_so(playground: Playground) -> None:
     """--failed on a run that was killed half-way: neither its place nor what is parked is lost."""
@@ -199,14 +212,16 @@ def test_failures_of_a_running_run_are_asked_of_its_master(playground: Playgroun
 
 @pytest.mark.slow
 def test_the_script_says_how_to_run_failed_jobs_again(playground: Playground) -> None:
-    """As a keyword of Taskmaster."""
+    """As a keyword of Taskmaster. A word behind the script would make it another run, without a
+    failed job: that one said "nothing to run again", with 0.
+    """
     playground.write(
         "script.py",
-        "import os, sys\nfrom taskmaster import Taskmaster\n"
+        "import os\nfrom taskmaster import Taskmaster\n"
         "def handle(n):\n    if n == 3 and not os.path.exists('mended'):\n        raise KeyError(n)\n"
         "if __name__ == '__main__':\n"
-        "    print(Taskmaster(handle, range(9), processes=1, retries=0, progress='none', failed='again' in sys.argv)"
-        ".start().failed)\n",
+        "    options = {'processes': 1, 'retries': 0, 'progress': 'none', 'failed': os.path.exists('mended')}\n"
+        "    print(Taskmaster(handle, range(9), **options).start().failed)\n",
     )
     first = playground.run("python", "script.py")
 
@@ -214,9 +229,13 @@ def test_the_script_says_how_to_run_failed_jobs_again(playground: Playground) ->
     assert first.output.rstrip().endswith("1")
 
     playground.write("mended", "")
-    again = playground.run("python", "script.py", "again")
+    again = playground.run("python", "script.py")
 
+    assert "The failed job is run again" in again.output
     assert again.output.rstrip().endswith("0"), again.output
+    other = playground.run("python", "script.py", "word")
+    assert other.process.returncode == 5, other.output
+    assert "with the same arguments" in other.output
 
 
 @pytest.mark.slow

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 
-__all__ = ["SUFFIX", "arguments_digest", "state_path"]
+from taskmaster.errors import StateRefused
+
+__all__ = ["SUFFIX", "arguments_digest", "check_directory", "state_path"]
 
 SUFFIX = ".tmstate"
 LONGEST_FILE_NAME = 100  # characters of the readable part; file names end at 255 bytes on most disks
@@ -36,3 +38,15 @@ def arguments_digest(arguments: Mapping[str, str]) -> str:
         return ""
     text = json.dumps(dict(arguments), sort_keys=True)
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=4).hexdigest()
+
+
+def check_directory(state: Path) -> None:
+    """Check that there is a directory for a state.
+
+    Raises:
+        StateRefused: There is none.
+    """
+    if not state.parent.is_dir():
+        raise StateRefused(
+            f"There is no directory {state.parent} for the state. Make it, or name another with --state=PATH."
+        )

@@ -188,6 +188,21 @@ def test_without_a_key_a_master_is_not_asked(tmp_path: Path, monkeypatch: pytest
         control.connect("127.0.0.1:15099", None, None)
 
 
+def test_without_a_key_the_masters_of_this_directory_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``tm-run`` takes a free port: `tm-ctl status` alone asks at another one, and only spoke of
+    --host and of keys.
+    """
+    monkeypatch.setenv("TASKMASTER_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "none.tmstate").write_text("no state")
+    with pytest.raises(ConnectError, match=r"Is it running\? Name its state or its TARGET"):
+        control.connect("127.0.0.1:15099", None, None)
+    with closing(SqliteStore.open(tmp_path / "x.tmstate", RunIdentity.named("mod"), "mod.py")) as store:
+        store.tell("127.0.0.1:5051")
+        with pytest.raises(ConnectError, match=r"is the master of x\.tmstate: name its state, as in `tm-ctl status x"):
+            control.connect("127.0.0.1:15099", None, None)
+
+
 def test_the_key_of_the_environment_serves_for_a_second_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report asks twice, and what watches a run connects again when its master was restarted; the
     environment has it no more.

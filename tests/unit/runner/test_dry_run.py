@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from taskmaster.errors import KeyUnstorable, SourceError, UsageError
+from taskmaster.errors import KeyUnstorable, SourceError, StateRefused, UsageError
 from taskmaster.master.reading.source import Source
 from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.master.records.run_identity import RunIdentity
@@ -148,3 +148,9 @@ def test_a_state_is_read_and_not_touched(tmp_path, checkpoint, said):
     assert said in resume_point(path, RunIdentity.named("x"), "x")
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == content
+
+
+def test_a_state_without_a_directory_is_refused_as_the_run_would_be(tmp_path):
+    """A dry run said that a run would begin at the first job, and ended with 0."""
+    with pytest.raises(StateRefused, match=r"There is no directory .*none for the state"):
+        resume_point(tmp_path / "none" / "x.tmstate", RunIdentity.named("x"), "x")

@@ -18,6 +18,7 @@ from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwrita
 from taskmaster.master.records.job_records import FailedJob
 from taskmaster.master.records.run_identity import RunIdentity
 from taskmaster.master.records.run_record import Checkpoint, RunRecord
+from taskmaster.master.stores.default_path import check_directory
 from taskmaster.master.stores.sqlite.belonging import Belonging, write_owner
 from taskmaster.master.stores.sqlite.checkpoint import drop, write
 from taskmaster.master.stores.sqlite.connection import begin, connect, let_go, looking
@@ -86,10 +87,7 @@ class SqliteStore:
             StateRefused: it cannot be used; it is left as it was.
         """
         state = followed(path)
-        if not state.parent.is_dir():
-            raise StateRefused(
-                f"There is no directory {state.parent} for the state. Make it, or name another with --state=PATH."
-            )
+        check_directory(state)
         check(state)
         warn_of_directory(state)
         store = cls(state, Lock(state))
