@@ -6,6 +6,7 @@ An executor logs the arguments of calls that fail: a call's text tells neither j
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from taskmaster.engine.slave_task import Archive
 from taskmaster.model import WireBatch
@@ -13,7 +14,7 @@ from taskmaster.slave.ipc.messages import AboutRun
 from taskmaster.slave.ipc.worker_spec import WorkerSpec
 from taskmaster.units import show_count
 
-__all__ = ["BatchCall", "BatchDone", "HostSpec"]
+__all__ = ["BatchCall", "BatchDone", "HostEnd", "HostSpec"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,12 +26,14 @@ class HostSpec:
         worker: What the worker process needs to know.
         archive: Files that the callback needs; they are its working directory.
         environment: Variables that it has beside those of the executor's worker.
+        told_in: The file in which it says how it has ended, if that is there.
     """
 
     slave: str
     worker: WorkerSpec
     archive: Archive
     environment: tuple[tuple[str, str], ...]
+    told_in: str = ""
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,6 +54,20 @@ class BatchCall:
         return f"<{show_count(self.lent.count, 'job')} of {self.host.worker.target}>"
 
 
+class HostEnd(NamedTuple):
+    """How a host has ended.
+
+    Attributes:
+        host: Its id.
+        place: Which worker of the executor it was in, "host:pid".
+        problems: A sentence for each thing that its workers could not do.
+    """
+
+    host: str
+    place: str
+    problems: list[str]
+
+
 @dataclass(frozen=True)
 class BatchDone:
     """What became of a call.
@@ -60,9 +77,15 @@ class BatchDone:
         unusable: Why its callback cannot be used there; "" if it can.
         cause: What is at fault then, as the text of a ``Cause``.
         traceback: The user's.
+        host: The id of the host that has run it.
+        place: Which worker of the executor that is in, "host:pid".
+        ended: Hosts of the slave that have ended there.
     """
 
     report: tuple[object, ...] = ()
     unusable: str = ""
     cause: str = ""
     traceback: str = ""
+    host: str = ""
+    place: str = ""
+    ended: tuple[HostEnd, ...] = ()

@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import json
 import multiprocessing.util
 import os
+import secrets
 import selectors
 import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import taskmaster
 from taskmaster.engine.archive import unpack
-from taskmaster.engine.batch_call import BatchCall, BatchDone, HostSpec
+from taskmaster.engine.batch_call import BatchCall, BatchDone, HostEnd, HostSpec
 from taskmaster.engine.child import own_directory, start_a_process
 from taskmaster.slave.ipc.messages import AboutRun
 from taskmaster.slave.ipc.unusable import Unusable
@@ -30,11 +32,12 @@ from taskmaster.slave.pool.fork_client import ForkClient
 from taskmaster.slave.pool.in_flight import InFlight
 from taskmaster.slave.pool.pool import Pool
 
-__all__ = ["BatchHost", "WorkerFacts", "describe_worker", "run_batch"]
+__all__ = ["BatchHost", "WorkerFacts", "describe_worker", "end_hosts", "run_batch"]
 
 UNUSED_SECONDS = 10.0  # without a batch, after which a host ends its worker
 HOST_WAIT_SECONDS = 0.25  # of its loop
-TEARDOWN_SECONDS = 5.0  # that the worker has for its teardown
+TEARDOWN_SECONDS = 5.0  # that the worker has for its teardown, where nobody says how long
+NOTHING_TO_END_SECONDS = 0.25  # that a call takes which finds no host: the next one is to come to another worker
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class BatchHost:
         self._in_flight = InFlight()
         self._told: AboutRun | None = None
         self._used_at = time.monotonic()
+        self.id = secrets.token_hex(8)
         self.closed = False
         folder = unpack(spec.archive, own_directory())
         worker = spec.worker._replace(path=tuple(sys.path))
@@ -122,17 +126,24 @@ class BatchHost:
                 finally:
                     self._lock.release()
 
-    def close(self) -> None:
-        """Have the worker tear down, and end."""
-        with self._lock:
-            self._close()
+    def close(self, seconds: float = TEARDOWN_SECONDS) -> None:
+        """Have the worker tear down, and end.
 
-    def _close(self) -> None:
+        Args:
+            seconds: How long that may take.
+        """
+        with self._lock:
+            self._close(seconds)
+
+    def _close(self, seconds: float = TEARDOWN_SECONDS) -> None:
         if self.closed:
             return
         self.closed = True
         with contextlib.suppress(Unusable):
-            self._pool.workforce.wind_up(TEARDOWN_SECONDS, hurry=lambda: False, orphaned=lambda: False)
+            self._pool.workforce.wind_up(seconds, hurry=lambda: False, orphaned=lambda: False)
+        self._pool.workforce.finish_output(lambda: True)
+        ends = self._pool.workforce.ends
+        _tell(self.spec, HostEnd(self.id, _place(), [*ends.unfinished, *ends.lost]))
         self._pool.close(lambda: True)
         self._selector.close()
 
@@ -140,6 +151,7 @@ class BatchHost:
 # A call runs in a thread of the executor's worker: each of these threads has a host of its own.
 _here = threading.local()
 _hosts: list[BatchHost] = []
+_untold: dict[str, list[HostEnd]] = {}  # by the slave that is to hear it
 _lock = threading.Lock()  # of the list
 
 
@@ -155,7 +167,38 @@ def run_batch(call: BatchCall) -> BatchDone:
         done = host.run(call)
     if done is None:
         raise RuntimeError("a new host has ended at once")
-    return done
+    return replace(done, host=_here.host.id, place=_place(), ended=tuple(_untold.pop(call.host.slave, ())))
+
+
+def end_hosts(slave: str, seconds: float) -> tuple[HostEnd, ...]:
+    """End the hosts of a slave in this worker of an executor; return how they have ended, with
+    those that had ended before.
+    """
+    found = [host for host in tuple(_hosts) if host.spec.slave == slave and not host.closed]
+    for host in found:
+        host.close(seconds)
+    if not found:
+        time.sleep(NOTHING_TO_END_SECONDS)
+    return tuple(_untold.pop(slave, ()))
+
+
+def _place() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _tell(spec: HostSpec, end: HostEnd) -> None:
+    """Say how a host has ended: in the slave's file, as this may be the end of the executor's
+    worker; else with the next answer.
+    """
+    try:
+        file = os.open(spec.told_in, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+    except OSError:  # it is on another machine
+        _untold.setdefault(spec.slave, []).append(end)
+        return
+    try:
+        os.write(file, json.dumps(end).encode() + b"\n")
+    finally:
+        os.close(file)
 
 
 def _note(host: BatchHost) -> None:

@@ -13,7 +13,7 @@ import queue
 import selectors
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ from taskmaster.engine.batch_call import BatchCall, BatchDone, HostSpec
 from taskmaster.engine.batch_executor import Executors
 from taskmaster.engine.batch_host import run_batch
 from taskmaster.engine.executor import no_interrupts
+from taskmaster.engine.host_ends import HostEnds, shut_down
 from taskmaster.errors import UsageError
 from taskmaster.model import Report, ReportEnd, WireBatch
 from taskmaster.runtime.log import clean_logger
@@ -32,7 +33,7 @@ from taskmaster.slave.pool.batch_size import BatchSize
 from taskmaster.slave.pool.buffers import Buffer
 from taskmaster.slave.pool.contract import Room
 from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
-from taskmaster.slave.pool.worker_ends import WorkerEnds
+from taskmaster.slave.pool.worker_ends import WORKER_END_SECONDS, WorkerEnds
 from taskmaster.units import show_count
 
 __all__ = ["ExecutorPool"]
@@ -41,6 +42,7 @@ logger = clean_logger(__name__)
 
 FIRST_RENEW_PAUSE_SECONDS, LONGEST_RENEW_PAUSE_SECONDS = 0.5, 30.0  # before another executor is made
 NOTHING_DUE_SECONDS = 60.0
+MOST_PLACES_SHOWN = 5  # of the workers of an executor
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class ExecutorPool:
     Args:
         executors: Gives the executor.
         host: What the host process in each worker is told at its start.
+        host_ends: Hears how hosts end.
         most: Batches that the executor has at once, at most.
         in_flight: Accounts for what is held.
         batch_size: Is told what batches took.
@@ -78,7 +81,7 @@ class ExecutorPool:
         clock: Gives monotonic seconds.
 
     Attributes:
-        ends: What workers could not do at their end: nobody hears of it here.
+        ends: What workers could not do at their end, as far as it was said.
     """
 
     place = "on the executor"
@@ -87,6 +90,7 @@ class ExecutorPool:
         self,
         executors: Executors,
         host: HostSpec,
+        host_ends: HostEnds,
         most: int,
         in_flight: InFlight,
         batch_size: BatchSize,
@@ -111,7 +115,8 @@ class ExecutorPool:
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         selector.register(self._wake_in, selectors.EVENT_READ, self._collect)
-        self._broken = self._closing = self._abandoned = False
+        self._broken = self._closing = self._abandoned = self._shut_down = False
+        self._host_ends = host_ends
         self._renew_at = 0.0
         self._pause = FIRST_RENEW_PAUSE_SECONDS
 
@@ -165,6 +170,8 @@ class ExecutorPool:
             logger.warning("there is no other executor yet: %s It is tried again.", exc)
             return self._renew_at - now
         self._broken = False
+        self._note_ends(self._host_ends.read())
+        self._host_ends.lost()
         return 0.0
 
     def buffer(self, size: int) -> Buffer | None:  # noqa: ARG002
@@ -226,9 +233,33 @@ class ExecutorPool:
             self._abandoned = not (sent.future.cancel() or sent.future.done()) or self._abandoned
             self._in_flight.drop(sent.held)
 
-    def wind_up(self, seconds: float, *, hurry: Callable[[], bool], orphaned: Callable[[], bool]) -> None:  # noqa: ARG002
-        """End: hosts have their workers tear down by themselves."""
+    def wind_up(self, seconds: float, *, hurry: Callable[[], bool], orphaned: Callable[[], bool]) -> None:
+        """Have the hosts end, with their workers' teardown, and the executor; ``ends`` is told what
+        they could not do.
+        """
         self.kill()
+
+        def give_up() -> bool:
+            return hurry() or orphaned()
+
+        if self._abandoned or self._broken or self._shut_down or give_up():
+            return
+        seconds = max(seconds, WORKER_END_SECONDS)
+        executor = self._executors.current
+        self._note_ends(self._host_ends.ask(executor, self._host.slave, self._workers, seconds, give_up))
+        self._shut_down = True
+        problem = shut_down(executor, seconds, give_up)
+        self._abandoned = bool(problem)
+        self._note_ends(self._host_ends.read())
+        if give_up():
+            return
+        self._note_ends([problem] * self._abandoned)
+        if unheard := self._host_ends.unheard:
+            logger.warning(
+                "it is not known how %s on the executor ended, which were gone before: in %s",
+                show_count(len(unheard), "worker"),
+                ", ".join(sorted(set(unheard.values()))[:MOST_PLACES_SHOWN]),
+            )
 
     def finish_output(self, may_give_up: Callable[[], bool]) -> None:
         """Do nothing: what workers print stays where they run."""
@@ -238,7 +269,9 @@ class ExecutorPool:
         self._closing = True
         if self._abandoned:
             self._executors.kill()
-        self._executors.current.shutdown(wait=not (self._abandoned or may_give_up()))
+        if not self._shut_down:
+            self._executors.current.shutdown(wait=not (self._abandoned or may_give_up()))
+        self._host_ends.close()
         self._selector.unregister(self._wake_in)
         self._wake_in.close()
         self._wake_out.close()
@@ -296,7 +329,14 @@ class ExecutorPool:
             jobs = range(lost.held.lent.count)
             self._in_flight.crash(lost.held, jobs, _how_lost(exc), beside=1 + len(others))
 
+    def _note_ends(self, problems: Sequence[str]) -> None:
+        self.ends.unfinished += problems
+        for problem in problems:
+            logger.warning("a worker on the executor could not end well: %s", problem)
+
     def _take(self, held: HeldBatch, done: BatchDone) -> None:
+        self._host_ends.begun(done.host, done.place)
+        self._note_ends(self._host_ends.hear(done.ended))
         if done.unusable:
             self._in_flight.drop(held)
             raise Unusable(Cause(done.cause), done.unusable, done.traceback)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from taskmaster.engine.batch_call import HostSpec
 from taskmaster.engine.batch_executor import Executors
 from taskmaster.engine.executor_pool import ExecutorPool
+from taskmaster.engine.host_ends import HostEnds
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import SlaveOptions
 from taskmaster.options.option import from_options
@@ -68,8 +69,9 @@ def run_executor_slave(
         )
     most = options.in_flight or 2 * (workers or 1)
     name_of_slave = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    host = HostSpec(name_of_slave, WorkerSpec.of(task.instructions.config), task.archive, task.environment)
+    spec, ends = WorkerSpec.of(task.instructions.config), HostEnds()
+    host = HostSpec(name_of_slave, spec, task.archive, task.environment, str(ends.path))
     config = from_options(
         SlaveConfig, options, target=target, address=address, processes=workers or (most + 1) // 2, code=code
     )
-    return run_slave(config, key, log, lambda *parts: ExecutorPool(executors, host, most, *parts))
+    return run_slave(config, key, log, lambda *parts: ExecutorPool(executors, host, ends, most, *parts))

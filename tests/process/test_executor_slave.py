@@ -25,6 +25,9 @@ def processes():
 def spawned():
     return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"))
 
+def replaced():
+    return ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1)
+
 def loky():
     from loky import ProcessPoolExecutor
     return ProcessPoolExecutor(2)
@@ -123,6 +126,24 @@ def test_a_job_takes_no_worker_of_an_executor_down(playground: Playground, execu
     assert "2 worker processes on the executor." in slave.output
     if executor["NAME"] == "processes":  # the others' workers live longer than the command
         assert len([line for line in playground.ledger.lines() if line[0] == "teardown"]) >= 2
+
+
+@pytest.mark.parametrize("executor", ["processes", "replaced", "loky", "dask"], indirect=True)
+def test_what_a_teardown_there_raises_is_an_exit_code_of_both(playground: Playground, executor: dict[str, str]) -> None:
+    """Of one worker of two, also where the executor replaces its own workers."""
+    playground.write(
+        "user.py",
+        "import os\nfrom jobs import *\nfirst = []\ndef handle_job(key):\n    note('start', key)\n"
+        "    if key == 3: first.append(key)\n    note('end', key)\n"
+        "def teardown():\n    if first: raise OSError('no disk')\n",
+    )
+    master, slave = start(playground, executor, TOTAL="60")
+
+    assert slave.end() == 1, slave.output
+    assert master.end() == 1, master.output
+    assert set(playground.ledger.ended()) == {str(key) for key in range(60)}
+    assert "teardown() raised OSError" in master.output
+    assert "workers that could not do at their end what was left to be done: 1;" in slave.output
 
 
 def test_a_drained_and_a_killed_worker(playground: Playground, executor: dict[str, str]) -> None:

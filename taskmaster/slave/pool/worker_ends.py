@@ -15,7 +15,7 @@ from taskmaster.slave.pool.worker_process import WorkerProcess
 if TYPE_CHECKING:
     from taskmaster.slave.pool.workforce import Workforce
 
-__all__ = ["WorkerEnds", "wind_up"]
+__all__ = ["WORKER_END_SECONDS", "WorkerEnds", "wind_up"]
 
 logger = logging.getLogger(__name__)
 

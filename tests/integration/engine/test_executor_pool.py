@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import selectors
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -10,12 +11,18 @@ from typing import Any
 
 import pytest
 
-from taskmaster.engine.batch_call import BatchDone
+from taskmaster.engine.batch_call import BatchDone, HostEnd, HostSpec
+from taskmaster.engine.batch_host import end_hosts
 from taskmaster.engine.executor_pool import ExecutorPool
+from taskmaster.engine.host_ends import HostEnds
+from taskmaster.engine.slave_task import Archive
 from taskmaster.model import Report, ReportEnd, WireBatch
 from taskmaster.slave.ipc.messages import AboutRun
+from taskmaster.slave.ipc.worker_spec import WorkerSpec
 from taskmaster.slave.pool.batch_size import BatchSize
 from taskmaster.slave.pool.in_flight import InFlight
+
+SPEC = HostSpec("vm:1:ab", WorkerSpec("jobs.py"), Archive("d", b""), ())
 
 
 class Played:
@@ -23,16 +30,24 @@ class Played:
 
     def __init__(self) -> None:
         self.calls: list[Future[Any]] = []
+        self.ends: list[tuple[HostEnd, ...]] = []  # what calls give that have hosts end
+        self.shut = 0
+        self.raises: Exception | None = None
 
-    def submit(self, *_: Any) -> Future[Any]:
+    def submit(self, function: Any, *_: Any) -> Future[Any]:
         """Note a call that runs at once."""
         call: Future[Any] = Future()
         call.set_running_or_notify_cancel()
+        if function is end_hosts:
+            call.set_result(self.ends.pop() if self.ends else ())
         self.calls.append(call)
         return call
 
     def shutdown(self, **_: Any) -> None:
-        """Do nothing."""
+        """Note it, and raise what there is to be raised."""
+        self.shut += 1
+        if self.raises is not None:
+            raise self.raises
 
 
 class Scene:
@@ -45,7 +60,8 @@ class Scene:
         self.in_flight = InFlight()
         self.given = 0
         self.selector = selectors.DefaultSelector()
-        parts: Any = (self, None, 4, self.in_flight, BatchSize(), self.selector)
+        self.host_ends = HostEnds()
+        parts: Any = (self, SPEC, self.host_ends, 4, self.in_flight, BatchSize(), self.selector)
         self.pool = ExecutorPool(*parts, clock=lambda: self.now)
         self.pool.tell(AboutRun("run", "slave", None, ""), 0.0)
 
@@ -57,6 +73,9 @@ class Scene:
     def renew(self) -> None:
         """Make another executor."""
         self.made.append(Played())
+
+    def kill(self) -> None:
+        """There is no process."""
 
     def give(self, count: int) -> list[Future[Any]]:
         """Have batches of one job each run; return their calls."""
@@ -172,3 +191,53 @@ def test_workers_rest_by_the_ratio_of_now(scene: Scene) -> None:
     scene.pool.keep_up(scene.now)
     assert not scene.pool.resting
     assert scene.pool.room.batches == 1
+
+
+def wind_up(scene: Scene) -> list[str]:
+    """End; return what could not be done."""
+    scene.pool.wind_up(1.0, hurry=lambda: False, orphaned=lambda: False)
+    return scene.pool.ends.unfinished
+
+
+def test_what_hosts_could_not_do_at_their_end_is_known(scene: Scene) -> None:
+    """It comes with a later batch, in the file, or when they are asked; each is heard of once."""
+    calls = scene.give(4)
+    for number, call in enumerate(calls):
+        told = (HostEnd("h0", "vm:1", ["teardown() raised OSError"]),) if number == 3 else ()
+        done = finished(f"t{number + 1}", 0.1)
+        call.set_result(BatchDone(done.report, host=f"h{number}", place=f"vm:{number}", ended=told))
+    scene.look()
+    assert scene.pool.ends.unfinished == ["teardown() raised OSError (on vm:1)"]
+
+    said = ["h1", "vm:1", ["teardown() raised KeyError"]]
+    scene.host_ends.path.write_text(
+        json.dumps(said) + "\n" + json.dumps(said) + "\n" + json.dumps(["h0", "vm:0", []])[:5]
+    )
+    scene.current.ends = [(HostEnd("h2", "vm:2", []), HostEnd("h3", "vm:3", ["it hung"]))]
+    assert wind_up(scene) == [
+        "teardown() raised OSError (on vm:1)",
+        "teardown() raised KeyError (on vm:1)",
+        "it hung (on vm:3)",
+    ]
+    assert len(scene.current.calls) == 4 + 2
+    assert scene.current.shut == 1
+    assert scene.pool.ends.loss == "it hung (on vm:3)"
+
+
+def test_a_host_that_is_gone_is_waited_for_no_longer_than_others_answer(
+    scene: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And it is said."""
+    (call,) = scene.give(1)
+    call.set_result(BatchDone(finished("t1", 0.1).report, host="h", place="vm:7"))
+    scene.look()
+
+    assert wind_up(scene) == []
+    assert "it is not known how 1 worker on the executor ended, which were gone before: in vm:7" in caplog.text
+
+
+def test_an_executor_that_cannot_be_shut_down_is_a_bad_end(scene: Scene) -> None:
+    """The master is told of it, as of what workers could not do."""
+    scene.current.raises = OSError("no licence")
+
+    assert wind_up(scene) == ["the executor could not be shut down: OSError: no licence"]

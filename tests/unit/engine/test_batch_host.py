@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import atexit
+import json
 import multiprocessing.util
 import threading
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from taskmaster.engine import batch_host
-from taskmaster.engine.batch_call import BatchCall, BatchDone, HostSpec
+from taskmaster.engine.batch_call import BatchCall, BatchDone, HostEnd, HostSpec
 from taskmaster.engine.slave_task import Archive
 from taskmaster.model import WireBatch
 from taskmaster.slave.ipc.messages import AboutRun
@@ -30,6 +33,8 @@ def test_the_hosts_of_all_threads_are_closed_at_the_end(monkeypatch: pytest.Monk
 
     class Host:
         spec, closed, ended = SPEC, False, False
+
+        id = "h"
 
         def __init__(self, _: HostSpec) -> None:
             hosts.append(self)
@@ -58,3 +63,23 @@ def test_the_hosts_of_all_threads_are_closed_at_the_end(monkeypatch: pytest.Monk
     batch_host._close_all()
 
     assert [host.ended for host in hosts] == [True] * 3
+
+
+def test_how_a_host_has_ended_is_told_in_the_file_or_with_the_next_answer(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The file is on the machine of the slave alone."""
+    monkeypatch.setattr(batch_host, "NOTHING_TO_END_SECONDS", 0.0)
+    end = HostEnd("h", "vm:1", ["teardown() raised OSError"])
+    file = tmp_path / "ends"
+    file.touch()
+
+    batch_host._tell(replace(SPEC, told_in=str(file)), end)
+    batch_host._tell(replace(SPEC, told_in=str(tmp_path / "elsewhere")), end)
+    batch_host._tell(replace(SPEC, slave="another"), end)
+
+    assert HostEnd(*json.loads(file.read_text())) == end
+    assert not (tmp_path / "elsewhere").exists()
+    assert batch_host.end_hosts(SPEC.slave, 1.0) == (end,)
+    assert batch_host.end_hosts(SPEC.slave, 1.0) == ()
+    assert batch_host.end_hosts("another", 1.0) == (end,)
