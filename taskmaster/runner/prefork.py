@@ -15,7 +15,8 @@ import os
 import socket
 import subprocess
 import sys
-from typing import IO, Any
+from collections.abc import Callable
+from typing import IO
 
 from taskmaster.runtime.child_process import Forked, can_fork
 
@@ -59,9 +60,10 @@ def prepare() -> Prefork | None:
     """Return a slave that is getting ready; None where it has to be started in another way."""
     if not can_fork():
         return None
-    # Here, so that three processes do not import the same.
-    import taskmaster.slave.__main__
-    import taskmaster.slave.worker.fork_server  # noqa: F401
+    # What master and slave both need; the rest is loaded in each, at the same time.
+    import taskmaster.slave.config
+    import taskmaster.transport.handshake
+    import taskmaster.user_code.code_version  # noqa: F401
 
     gc.freeze()  # looking for garbage in the child would copy every page of what was loaded
     return Prefork()
@@ -69,7 +71,6 @@ def prepare() -> Prefork | None:
 
 def _live(standard: list[int], others: list[int]) -> int:
     """Run the slave, in the child."""
-    gc.enable()
     for descriptor in others:
         os.close(descriptor)
     for number, descriptor in enumerate(standard):
@@ -82,18 +83,20 @@ def _live(standard: list[int], others: list[int]) -> int:
         # As with -P: a file beside the command, or in the working directory, that is called like a
         # module of the standard library must not take its place.
         del sys.path[0]
+    # Here, so that the fork server and its workers do not import the same.
+    from taskmaster.slave.__main__ import main
+    from taskmaster.slave.worker.fork_server import serve
+
+    gc.freeze()
+    gc.enable()
     ours, theirs = socket.socketpair()
     # Before the slave is told anything: no worker has the key in its memory.
-    fork_server = Forked(lambda: _fork_workers(ours, theirs))
+    fork_server = Forked(lambda: _fork_workers(serve, ours, theirs))
     theirs.close()
-    from taskmaster.slave.__main__ import main
-
     return main(ours, fork_server)
 
 
-def _fork_workers(ours: Any, control: socket.socket) -> int:
-    from taskmaster.slave.worker.fork_server import serve
-
+def _fork_workers(serve: Callable[[socket.socket, None], None], ours: socket.socket, control: socket.socket) -> int:
     ours.close()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

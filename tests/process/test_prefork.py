@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,24 @@ from support.playground import Playground
 
 @pytest.mark.quick
 def test_a_target_that_cannot_be_loaded_leaves_no_process(playground: Playground) -> None:
-    """The embryo was there before the target was looked at."""
+    """The slave was there before the target was looked at."""
     ended = playground.run("tm-run", "nothere.py")
 
     assert ended.process.returncode == 2, ended.output
+
+
+@pytest.mark.quick
+def test_the_master_does_not_load_what_only_the_slave_needs() -> None:
+    """The slave loads it meanwhile."""
+    code = """
+import sys
+from taskmaster.runner.prefork import prepare
+prepare().discard()
+print(sorted(name for name in sys.modules if name.startswith("taskmaster.slave.")))
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    assert ended.stdout == "['taskmaster.slave.config']\n", ended.stdout
 
 
 @pytest.mark.slow
@@ -43,7 +59,7 @@ def handle_job(job):
 
 
 @pytest.mark.slow
-def test_a_killed_embryo_is_replaced(playground: Playground) -> None:
+def test_a_forked_slave_that_is_killed_is_replaced(playground: Playground) -> None:
     """By a slave of its own; the run goes on."""
     playground.hold(10)
     run = playground.start("tm-run", "jobs.py", "2", "--progress=none", TOTAL="40")
