@@ -22,7 +22,7 @@ __all__ = ["Farewell", "names_of"]
 TELLING_SECONDS = 3.0  # longest time that a finished run waits until every slave has been told
 LEAST_END_SECONDS = 5.0  # least time that a slave's workers have to end
 LATE_SECONDS = 3.0  # further time for a slave, after that of its workers
-PAUSE_SECONDS = 0.005
+LEAST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.001, 0.005  # between two looks who is there
 MOST_NAMES = 20  # of slaves, in one sentence
 
 
@@ -90,7 +90,7 @@ class Farewell:
                     f"The run is over, and workers of {show_count(len(at_work), 'slave')} still have to end: "
                     f"{names_of(at_work)}. They are waited for, {most:g} s at most; Ctrl-C ends that."
                 )
-            self._sleep(PAUSE_SECONDS)
+            self._sleep(min(max(seconds / 10, LEAST_PAUSE_SECONDS), MOST_PAUSE_SECONDS))
         with self._lock:
             self._service.unheard = {ident: name for ident, name in self._service.unheard.items() if name != own}
 

@@ -333,7 +333,7 @@ def _usage() -> tuple[float, int]:
     """Return the processor seconds that this process has used, and the bytes of its memory."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     try:
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+        pages = int(Path("/proc/self/statm").read_text("utf-8").split()[1])
         memory = pages * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError, IndexError):
         memory = used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)  # the most that it was

@@ -7,7 +7,6 @@ the state has if nobody gives one. Nothing of the user's is imported or called.
 
 from __future__ import annotations
 
-import glob
 import inspect
 import json
 import os
@@ -192,6 +191,8 @@ def state_of(state: str, arguments: Mapping[str, str], get_jobs: str | None) -> 
 
 def _states_above(file: str) -> list[Path]:
     """Return states with the name of a file, of runs that were started in a directory above it."""
+    import glob
+
     place, states = Path(file), []
     for directory in list(place.parents)[:MOST_DIRECTORIES] if file else []:
         name = glob.escape(".".join(place.relative_to(directory).with_suffix("").parts))

@@ -87,7 +87,7 @@ def ends(sock: socket.socket, role: Literal["master", "slave"]) -> str:
         own, other = sock.getsockname()[:2], sock.getpeername()[:2]
         if not all(ipaddress.ip_address(host).is_loopback for host, _ in (own, other)):
             return ""
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
         namespace = Path("/proc/self/ns/net").readlink()
     except (OSError, ValueError):
         return ""  # not known: the connection stays sealed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -20,8 +21,12 @@ def test_a_clock_that_goes_serves(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("name", "replacement", "said"),
-    [("monotonic", lambda: 5.0, "stands still: jobs.py"), ("sleep", lambda _: None, "does not wait: jobs.py")],
-    ids=["clock", "sleep"],
+    [
+        ("monotonic", lambda: 5.0, "stands still: jobs.py"),
+        ("sleep", lambda _: None, "does not wait: jobs.py"),
+        ("sleep", MagicMock(), "does not wait: jobs.py"),
+    ],
+    ids=["clock", "sleep", "mock"],
 )
 def test_what_stands_or_does_not_wait_is_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, replacement: object, said: str
