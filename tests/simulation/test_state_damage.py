@@ -2,11 +2,10 @@
 written, or is refused.
 
 The state is made by the simulation: the real broker, checkpointer and store, and a death without a
-word.
-A copy of the file and its write-ahead log is damaged at a random byte and opened; if it opens, the
-run goes on from there, and the ledger of the whole schedule has to hold every job. Besides, bits
-and pages of a small state, with failed and parked jobs in it, are changed one after another: no job
-may be missing.
+word. A copy of the file and its write-ahead log is damaged at a random byte and opened; if it
+opens, the run goes on from there, and the ledger of the whole schedule has to hold every job.
+Besides, bits and pages of a small state, with failed and parked jobs in it, are changed one after
+another: no job may be missing.
 """
 
 from __future__ import annotations
