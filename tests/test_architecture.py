@@ -687,12 +687,14 @@ COVERED_BY = {
     ),
     "tests/django_orm/test_description.py": "django_orm/description",
     "tests/django_orm/test_key_columns.py": "django_orm/key_columns",
+    "tests/django_orm/test_key_spelling.py": "django_orm/key_spelling",
     "tests/django_orm/test_connections.py": "django_orm/connections",
     "tests/django_orm/test_ranges.py": "django_orm/ranges",
     "tests/django_orm/test_rows.py": (
         "django_orm/key django_orm/key_operators django_orm/queries django_orm/queryset_form django_orm/row_keys "
         "django_orm/rows"
     ),
+    "tests/django_orm/test_repeated_rows.py": "django_orm/repeated_rows",
     "tests/django_orm/test_replicas.py": "django_orm/replicas",
     "tests/django_orm/test_row_security.py": "django_orm/row_security",
     "tests/django_orm/test_start_check.py": "django_orm/start_check",

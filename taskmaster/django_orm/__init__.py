@@ -2,9 +2,9 @@
 connections.
 
 - ``rows``, ``ranges``: the sources, for the user's module.
-- ``readable``, ``key``, ``key_columns``, ``key_operators``, ``row_security``, ``row_keys``,
-  ``queryset_form``, ``description``: which querysets can be read, along which key, and what they
-  are.
+- ``readable``, ``key``, ``key_columns``, ``key_operators``, ``key_spelling``, ``row_security``,
+  ``row_keys``, ``repeated_rows``, ``queryset_form``, ``description``: which querysets can be read,
+  along which key, and what they are.
 - ``queries``, ``replicas``: one question to a database, asked again where that helps, and whether
   one that routers choose for reading has what was written.
 - ``integration``: what the rest of Taskmaster may import, also where Django is not installed.

@@ -31,6 +31,7 @@ INTEGERS = ("AutoField", "BigAutoField", "SmallAutoField", "IntegerField", "BigI
             "PositiveIntegerField", "PositiveBigIntegerField", "PositiveSmallIntegerField")  # fmt: skip
 NUMBER_FIELDS = (*INTEGERS, "FloatField", "DecimalField")
 TEXT_FIELDS = ("CharField", "TextField", "SlugField", "EmailField", "URLField")
+LOOKUPS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte", "=": "exact"}
 PLAIN_VALUES = frozenset({bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, uuid.UUID})
 """Types of values that a state keeps."""
 
@@ -141,14 +142,13 @@ class Key:
         """Return a condition for ``filter``: the key of the row, compared with another one.
 
         Args:
-            sign: one of > >= < <=.
+            sign: one of > >= < <= and =.
             key: the key on the right.
             vendor: what kind of database is asked.
         """
         parts = [_python(field, part) for field, part in self._parted(key)]
         if self.single:
-            lookup = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte"}[sign]
-            return Q(**{f"{self.names[0]}__{lookup}": _operand(self.fields[0], parts[0])})
+            return Q(**{f"{self.names[0]}__{LOOKUPS[sign]}": _operand(self.fields[0], parts[0])})
         if vendor in ROW_COMPARISON:
             values = [Value(part, output_field=_sent_as(field)) for field, part in zip(self.fields, parts, strict=True)]
             return _Compared(*map(F, self.names), *values, sign=sign)
@@ -158,7 +158,9 @@ class Key:
         """Return the same without a row comparison: a >= 1 AND (a > 1 OR (a = 1 AND b > 2)). The
         first condition is the one that an index answers.
         """
-        strict = {">": "gt", ">=": "gt", "<": "lt", "<=": "lt"}[sign]
+        if sign == "=":
+            return Q(*zip(self.names, parts, strict=True))
+        strict = LOOKUPS[sign[0]]
         name, part = self.names[len(self.names) - len(parts)], parts[0]
         if len(parts) == 1:
             return Q(**{f"{name}__{strict}{'e' if '=' in sign else ''}": part})

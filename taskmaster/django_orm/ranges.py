@@ -16,6 +16,7 @@ from django.db import connections
 
 from taskmaster.django_orm.description import describe
 from taskmaster.django_orm.key import Key
+from taskmaster.django_orm.key_spelling import check_spelling
 from taskmaster.django_orm.queries import ask
 from taskmaster.django_orm.queryset_form import Form, form_of, with_form
 from taskmaster.django_orm.readable import (
@@ -188,9 +189,10 @@ class QuerySetRanges(RangeSource):
 
         def found(rows: Any) -> list[Any]:
             rows = _between(rows, self._key, lo, hi).order_by(*order).values_list(*self._key.names)
-            return list(rows[count - 1 : count])
+            one = rows[count - 1 : count]
+            return [one, *one]
 
-        rows = self._ask(found)
+        asked, *rows = self._ask(found)
         border = self._key.joined(rows[0]) if rows else None
         if border is not None and lo is not None and border == lo:
             raise SourceError(
@@ -198,6 +200,9 @@ class QuerySetRanges(RangeSource):
                 "value than it gives, as one that rounds numbers or has its own spelling does. Draw ranges along "
                 "another key."
             )
+        if border is not None:
+            vendor = connections[asked.db].vendor
+            check_spelling(self._key, border, asked, self._patience, vendor=vendor, sign="<=")
         return border
 
     def _count(self, lo: Any, hi: Any) -> int:

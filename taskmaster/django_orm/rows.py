@@ -16,10 +16,10 @@ from typing import Any
 
 from django.db import connections, reset_queries
 from django.db.models import Model, QuerySet
-from django.db.models.expressions import Col
 
 from taskmaster.django_orm.description import describe
 from taskmaster.django_orm.key import Key
+from taskmaster.django_orm.key_spelling import check_spelling
 from taskmaster.django_orm.queries import ask, borrowed, fetch, planned
 from taskmaster.django_orm.readable import (
     as_objects,
@@ -29,6 +29,7 @@ from taskmaster.django_orm.readable import (
     refuse_partial_groups,
     without_conditions,
 )
+from taskmaster.django_orm.repeated_rows import alike, is_kept_unique, may_differ, may_repeat
 from taskmaster.django_orm.replicas import Replicas
 from taskmaster.django_orm.row_keys import parts_of
 from taskmaster.django_orm.row_security import check_order
@@ -122,8 +123,8 @@ class RangeQuerySetWrapper(KeysetSource):
         self._patience = patience
         self._replicas = Replicas(self._queryset, self._key)
         self._parts = parts_of(self._queryset, self._key)
-        self._may_repeat = trusted or _may_repeat(self._queryset)
-        self._may_differ = trusted or _may_differ(self._queryset)
+        self._may_repeat = trusted or may_repeat(self._queryset)
+        self._may_differ = trusted or may_differ(self._queryset)
         self._conditioned = not is_whole(self._queryset)
         self._check_database = cache(partial(check_order, self._queryset, self._key, patience, ranges=False))
         self._by_stretches = False  # a page is asked for within a stretch of the keys
@@ -174,23 +175,23 @@ class RangeQuerySetWrapper(KeysetSource):
     def _key_at(self, order: Sequence[str], condition: Any) -> Any:
         """Return the first key in an order; None if no row fits."""
 
-        def first(rows: Any) -> Any:
+        def ends(rows: Any) -> Any:
             rows = self._bounded(rows, own_ends=False)
             rows = rows if condition is None else rows.filter(condition)
-            return next(iter(rows.order_by(*order).values_list(*self._key.names)[:1]), None)
+            return rows.order_by(*order).values_list(*self._key.names)[:1]
 
+        rows, check = ends(as_objects(self._queryset)), self._replicas.check
         try:
-            found = ask(
-                as_objects(self._queryset),
-                first,
-                self._patience,
-                may_be_slow=not self._conditioned,
-                check=self._replicas.check,
-            )
+            found = fetch(rows, self._patience, may_be_slow=not self._conditioned, check=check)
         except TooSlow:
             # Few rows fit the condition; where the others end will do as well.
-            found = ask(without_conditions(self._queryset), first, self._patience, check=self._replicas.check)
-        return None if found is None else self._key.joined(found)
+            rows = ends(without_conditions(self._queryset))
+            found = fetch(rows, self._patience, check=check)
+        if not found:
+            return None
+        key = self._key.joined(found[0])
+        check_spelling(self._key, key, rows, self._patience, vendor=self._vendor)
+        return key
 
     def _reads_all(self) -> bool:
         return not self._conditioned
@@ -229,6 +230,7 @@ class RangeQuerySetWrapper(KeysetSource):
                 "compares another value than it gives, as one that rounds numbers or has its own spelling does. Read "
                 "along another key."
             )
+        check_spelling(self._key, end, query, self._patience, vendor=self._vendor)
         self._fitting = max(1, PAGE_BYTES // _bytes_of_a_row(found))
         return RowsPage(given, end if full or until is None else until, last=not full and until is None)
 
@@ -297,6 +299,8 @@ class RangeQuerySetWrapper(KeysetSource):
     def _rows(self, after: Any, *, read_by_master: bool = False) -> Iterator[Any]:
         """Yield the rows after a key, page after page."""
         self._check_database()
+        if self._vendor == "postgresql" and not self._may_repeat:
+            self._may_repeat = self._may_differ = not is_kept_unique(self._queryset, self._key, self._patience)
         if self._low == 0 and self._key.number and not self._descending:
             _check_zero(self._queryset, self._key, self._vendor, self._patience)
         for page in self._walk(after):
@@ -314,7 +318,7 @@ class RangeQuerySetWrapper(KeysetSource):
         """
         keys = [self.job_key(row) for row in page]
         for at, (one, other) in enumerate(pairwise(keys)):
-            if one == other and not _alike(page[at], page[at + 1]):
+            if one == other and not alike(page[at], page[at + 1]):
                 raise SourceError(
                     f"Two rows of the queryset have the key {one!r} and differ, because it joins rows of another "
                     "table, or because the key is not unique; some would be left out. Begin with the other model, or "
@@ -366,30 +370,3 @@ def _inside(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, tuple | list) else ()
-
-
-def _may_repeat(queryset: Any) -> bool:
-    """Return whether one key may have several rows: those of a joined table, or of a view."""
-    query = queryset.query
-    joined = len(query.alias_map) > 1 or query.extra_tables or getattr(query, "_filtered_relations", None)
-    return bool(joined) or not queryset.model._meta.managed
-
-
-def _may_differ(queryset: Any) -> bool:
-    """Return whether rows of one key may differ: those of a view, and those that have more in them
-    than the columns of the model.
-    """
-    query = queryset.query
-    beside = query.annotation_select or query.extra_select or query.select_related
-    own = all(isinstance(one, Col) and one.alias == query.base_table for one in query.select)
-    return bool(beside) or not own or not queryset.model._meta.managed
-
-
-def _alike(one: Any, other: Any) -> bool:
-    """Return whether two rows of one key are the same, with all that was selected beside them."""
-    if not isinstance(one, Model):
-        return bool(one == other)
-    left, right = (
-        {**vars(row), "_state": row._state.fields_cache, "_prefetched_objects_cache": None} for row in (one, other)
-    )
-    return bool(left == right)
