@@ -80,8 +80,11 @@ class Skew:
         code = code[:64]
         target = _text(info, "target")[:200] or callback[:200]
         if self._is_of_another_run(callback) or self._is_another_file(callback, code, file, target):
-            logger.warning("the slave %s is refused: it was started with %s", name, target)
-            return Admission(refusal=_other_run(self._target, target))
+            own = self._target
+            if target == own and file:  # the words are the same, and the files are not
+                own, target = self._file, clean_short(file, LONGEST_PATH)
+            logger.warning("the slave %s is refused: it was started with %s, and the jobs are of %s", name, target, own)
+            return Admission(refusal=_other_run(own, target))
         with self._lock:
             came = session not in self._known
             other = self._other_than(session, code, callback, is_connected)

@@ -21,8 +21,15 @@ __all__ = ["CommonOptions", "WorkerOptions", "usable_cpus"]
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 
+LEAST_MEMORY_BYTES = 2**20  # for a worker; with fewer, the unit was left out
+
+
 def _check_memory(option: str, value: Any) -> None:
-    bytes_of(option, value)
+    if bytes_of(option, value) < LEAST_MEMORY_BYTES:
+        raise UsageError(
+            f"{option} is {value}: that is a number of bytes, and each worker takes more at once. Give an amount with "
+            "its unit, like 500M or 2G."
+        )
     if not Path("/proc/self/statm").exists():
         raise UsageError(
             f"{option} is given, and this system has no /proc, which says how much memory a worker takes. Use "

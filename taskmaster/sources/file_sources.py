@@ -120,9 +120,9 @@ class FileSource(ABC):
 
     def _shorter(self) -> str:
         return (
-            f"{self._path} has {show_count(self._lost_bytes, 'byte')} less than in an earlier session of this run: "
-            "what was cut off there is not read. If it should be, put the whole file there, and give the same command "
-            "again."
+            f"{self._path} has {show_count(self._lost_bytes, 'byte')} less than in an earlier session of this run. "
+            "Where lines were mended, that is all; where its end was cut off, as of a copy, what is missing is not "
+            "read: put the whole file there, and give the same command again."
         )
 
     def _open(self) -> ResumableFile:

@@ -153,7 +153,7 @@ def test_a_master_that_is_killed_while_paused_comes_up_paused(playground: Playgr
     assert "ended without a word in the state soon after " in again.output
     assert ": it was killed, its machine went down, or its end could not be written" in again.output
     assert '("db2 is dying")' in again.output
-    assert "the command line says 1000/s" in again.output
+    assert "otherwise it would be 1000/s" in again.output
     with steered(playground) as control:
         wait_for_state(control, "paused")
         assert control.settings()[-1]["name"]

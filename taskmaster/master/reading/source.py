@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
@@ -23,6 +24,8 @@ __all__ = ["Source", "can_be_asked_again", "is_users", "may_refuse"]
 
 logger = logging.getLogger(__name__)
 
+# What Python says of sources and of csv.reader that are called with last=.
+GIVEN_LAST = "'last' is an invalid keyword|unexpected keyword argument 'last'"
 OF_KNOWN_LENGTH = (list, tuple, dict, range)
 """What can be asked how long it is: of another type, that may be a query over a whole table."""
 
@@ -113,7 +116,10 @@ class Source:
                 "`def get_jobs(last=0)`."
             )
         if missing and self._from_command:
-            raise UsageError(f"{self.name} demands the argument {missing[0]!r}: add {missing[0]}=VALUE to the command.")
+            raise UsageError(
+                f"{self.name} demands the argument {missing[0]!r}: add {missing[0]}=VALUE to the command."
+                f"{'' if self.name == 'get_jobs' else _callback_hint(self.name)}"
+            )
         if missing:
             what = "class" if isinstance(self._jobs, type) else "function"
             raise UsageError(
@@ -126,6 +132,11 @@ class Source:
         """Return what may be behind an error that the user's function raised, as a sentence; "" for
         nothing.
         """
+        if isinstance(exc, TypeError) and re.search(GIVEN_LAST, str(exc)):
+            return (
+                " Sources of Taskmaster's take no `last`: one that get_jobs returns goes on after it by itself. Leave "
+                "it out there, and in get_jobs."
+            )
         if not self._texts or not isinstance(exc, TypeError | ValueError):
             return ""
         name = self._texts[0]
@@ -334,6 +345,13 @@ class Source:
 
     def _ask(self, name: str, default: Any = None) -> Any:
         return getattr(self._found, name, default) if _iterates(self._found) else default
+
+
+def _callback_hint(name: str) -> str:
+    return (
+        f" TARGET names the function that yields jobs: if {name} is the one that is called with each, leave it out "
+        "there. tm-run has --handle-job-callback for it, and tm-slave takes it in its TARGET."
+    )
 
 
 def _iterates(jobs: Any) -> bool:

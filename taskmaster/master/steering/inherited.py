@@ -14,7 +14,7 @@ __all__ = ["StartValues", "said_at_start"]
 
 
 class StartValues(NamedTuple):
-    """What the command line says.
+    """What the start says: the command line, the environment, a file, or the defaults.
 
     Attributes:
         rate: The rate; None if there is none.
@@ -49,13 +49,14 @@ def said_at_start(
             until = f" until {show_moment(change.until)}" if change.until is not None else ""
             found.append(f"The run is paused{until}, {when}; `tm-ctl resume {place}` lets it go on.")
         elif change.name == RATE:
+            otherwise = "have no limit" if start.rate is None else f"be {show_rate(start.rate)}"
             found.append(
-                f"The rate {is_rate(rate_text(change.value))}, set {when}; the command line says "
-                f"{show_rate(start.rate)}. `tm-ctl rate default {place}` goes back to that."
+                f"The rate {is_rate(rate_text(change.value))}, set {when}; otherwise it would {otherwise}. "
+                f"`tm-ctl rate default {place}` goes back to that."
             )
         elif is_setting(change.name):
             found.append(
-                f"{change.name} is {change.value}, set {when}; the command line says {start.of(change.name)}. "
+                f"{change.name} is {change.value}, set {when}; otherwise it would be {start.of(change.name)}. "
                 f"`tm-ctl set {change.name}=default {place}` goes back to that."
             )
     found += quiet_slaves.said_at_start(changes, place)

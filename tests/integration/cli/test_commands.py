@@ -738,7 +738,7 @@ def test_defaults_are_allowed(cls):
         (SlaveOptions(memory_per_worker=0), "--memory-per-worker is 0"),
         (SlaveOptions(wait=-1.0), "--wait is -1.0"),
         (RunOptions(processes=0, jobs_per_worker=5), "--processes 0 runs jobs"),
-        (RunOptions(processes=0, memory_per_worker=5), "--processes 0 runs jobs"),
+        (RunOptions(processes=0, memory_per_worker=5 * 2**20), "--processes 0 runs jobs"),
         (RunOptions(size=0), "--size is 0"),
         (RunOptions(processes=-1), "--processes is -1"),
         (RunOptions(key=5), "--key is 5"),

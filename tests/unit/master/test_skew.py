@@ -119,6 +119,20 @@ def test_a_slave_of_another_run_is_refused(master):
     assert not slaves.broker.slaves
 
 
+def test_a_file_of_the_same_name_is_told_from_the_masters_by_its_path(master, tmp_path):
+    """That it was started with jobs.py, where the jobs are those of jobs.py, said nothing."""
+    for folder in ("own", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "jobs.py").write_text(f"# {folder}")
+    own, other = (str(tmp_path / folder / "jobs.py") for folder in ("own", "other"))
+    slaves = master(callback="jobs", target="jobs.py", code="c1", file=own)
+    refused = slaves.hello("b", callback="jobs", target="jobs.py", code="c2", place=other)
+
+    assert not refused["ok"]
+    for part in (f"started with {other},", f"those of {own},", f"Start the slave with {own};", f"{other}:handle_job"):
+        assert part in refused["why"]
+
+
 @pytest.mark.parametrize("callback", ["jobs", "jobs:other", "others:handle_job", "", None, 5])
 def test_a_slave_that_is_meant_is_let_in(master, callback):
     """The module may lie elsewhere on its machine, and who names a function knows what it does."""

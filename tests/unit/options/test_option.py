@@ -74,6 +74,13 @@ def test_seconds_that_cannot_be_read_are_refused_with_how_they_are_written() -> 
         from_keywords(MasterOptions, {"grace": "-1"}).check()
 
 
+@pytest.mark.parametrize("given", ["500", 500, "500K"])
+def test_memory_without_its_unit_is_refused(given: int | str) -> None:
+    """500 for 500M was 500 bytes: each worker was replaced when it had run a batch."""
+    with pytest.raises(UsageError, match=r"^--memory-per-worker is (500|512000): .* with its unit, like 500M"):
+        from_keywords(RunOptions, {"memory_per_worker": given}).check()
+
+
 def test_a_flag_is_true_or_false() -> None:
     """A text such as "no" is true to Python: reset="no" would give a run up."""
     with pytest.raises(UsageError, match=r"^--reset is 'no': give True or False"):

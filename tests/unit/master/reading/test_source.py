@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import enum
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.master.reading.source import Source
+from taskmaster.sources import csv_rows, lines
 
 
 def test_a_list_is_a_source_without_last() -> None:
@@ -181,6 +182,27 @@ def test_what_a_function_without_last_returns_is_read_again() -> None:
 
         assert source.reads_again
         assert source.total() == total
+
+
+def test_a_callback_in_the_place_of_get_jobs_is_told_where_it_belongs() -> None:
+    """``tm-run mod.py:handle_job`` was told to add i=VALUE."""
+
+    def handle_job(i: int) -> None:
+        """Stand for a callback."""
+
+    with pytest.raises(UsageError, match=r"TARGET names the function that yields jobs.*--handle-job-callback"):
+        Source(handle_job, {}, name="handle_job")
+
+
+@pytest.mark.parametrize("make", [csv_rows, lines])
+def test_a_source_that_is_given_last_is_told_that_it_needs_none(make: Callable[..., Any]) -> None:
+    """It was an invalid keyword argument for this function."""
+    source = Source(lambda last=None: make("x.csv", last=last), {})
+    with pytest.raises(TypeError) as raised:
+        make("x.csv", last=None)
+
+    assert "goes on after it by itself" in source.hint(raised.value)
+    assert source.hint(TypeError("unsupported operand")) == ""
 
 
 def test_arguments_for_what_is_no_function_are_refused() -> None:

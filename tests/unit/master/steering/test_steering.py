@@ -475,7 +475,7 @@ def test_what_an_earlier_session_left_is_in_force_and_said() -> None:
     assert "`tm-ctl resume x.tmstate`" in said[0]
     assert '("deploy")' in said[0]
     assert "The rate is 100/s, set by bo@web" in said[1]
-    assert "the command line says 500/s" in said[1]
+    assert "otherwise it would be 500/s" in said[1]
     assert "`tm-ctl rate default x.tmstate`" in said[1]
     assert "`tm-ctl set retries=default x.tmstate`" in said[2]
     world.steering.tick(1000.0)
