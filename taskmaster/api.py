@@ -33,7 +33,7 @@ from taskmaster.runner.loading import load_script, load_target
 from taskmaster.runner.local_slave import LocalSlaveSpec
 from taskmaster.runner.prefork import Prefork
 from taskmaster.runner.session import RunSession
-from taskmaster.runtime import green_threads, replaced_clock, standard_streams, working_directory
+from taskmaster.runtime import green_threads, replaced_clock, replaced_functions, standard_streams, working_directory
 from taskmaster.runtime.invocation import is_interactive
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.arity import check_callbacks, name_in_script, takes_lists
@@ -226,6 +226,7 @@ class Taskmaster:
         working_directory.check()
         green_threads.check_master("The script", workers=options.processes != 0)
         replaced_clock.check("the script")
+        replaced_functions.check("the script")
         found_as = name_in_script(self._callback)
         check_callbacks(self._callback, self._setup, self._teardown, self._job_key, found_as=found_as)
         integration.check_start(here=options.processes == 0 or options.dry_run is not None)

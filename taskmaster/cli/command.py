@@ -92,7 +92,7 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
     keep_exit_code(code)
     if _would_stay_at_prompt():
         _end_here(code)
-    sys.exit(code)
+    raise SystemExit(code)  # sys.exit() may have been replaced, and a run that was stopped would end with 0
 
 
 def _would_stay_at_prompt() -> bool:

@@ -21,7 +21,7 @@ from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.master.skew import Skew
 from taskmaster.records import record
 from taskmaster.runner.identities import KnownRun, find_state, of_script, of_target, under_test
-from taskmaster.runtime import green_threads, replaced_clock
+from taskmaster.runtime import green_threads, replaced_clock, replaced_functions
 from taskmaster.runtime.invocation import is_piped
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.arguments import converted, texts_of
@@ -139,6 +139,7 @@ def load_target(
     where = targets.without_function(target)
     green_threads.check_master(where, workers=local)
     replaced_clock.check(where)
+    replaced_functions.check(where)
     source = _source_of(module, parsed, arguments)
     slave_target = where + (f":{handle_job}" if handle_job else "")
     has_callback = _check_callback(module, slave_target, handle_job, local=local)

@@ -280,6 +280,13 @@ def test_exit_code_is_the_api_s(api, command):
     assert command("tm-master", "mod").code == command("tm-run", "mod").code == command("tm-slave", "mod").code == 3
 
 
+def test_exit_code_is_that_also_where_sys_exit_was_replaced(api, command, monkeypatch):
+    """By the user's module: a run that was stopped must not look like one that is done."""
+    monkeypatch.setattr(sys, "exit", lambda *_: None)
+    api.result = 75
+    assert command("tm-run", "mod").code == 75
+
+
 @pytest.mark.parametrize("words", [("0",), ("two",), ("-1",), ("2", "limit"), ("2", "3"), ("2", "--processes=3")])
 def test_run_refuses_what_is_neither_n_nor_an_argument(api, command, words):
     """With exit 2 and a sentence, before anything starts."""
