@@ -114,7 +114,7 @@ class Server(managers.Server):
         self._logged = 0.0
         self._served: Served | None = None
         self._cap = _most_connections()
-        self._said_full = False
+        self._said_full = self._said_short = False
         self._accepter: threading.Thread | None = None
         self._reactor = Reactor(self._answer, self._end, _takes_long)
         self.stop_event = threading.Event()
@@ -173,6 +173,9 @@ class Server(managers.Server):
             except OSError as exc:
                 if exc.errno in SHORTAGES:
                     self._close_oldest()
+                    if not self._said_short:
+                        self._said_short = True
+                        logger.warning("no slave can connect for now: %s. %s", reason(exc), cure_of(exc, ""))
                 # accept() fails at once while descriptors are short: without a pause it burns a
                 # core.
                 self.stop_event.wait(0.1 if exc.errno in SHORTAGES else 0.01)

@@ -577,8 +577,10 @@ def test_a_thread_that_does_not_start_costs_one_peer(master, monkeypatch):
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM], ids=errno.errorcode.get)
-def test_no_descriptors_left_is_waited_for_and_not_spun_on(master, monkeypatch, code):
-    """accept() fails at once while there are none: the accepter pauses, makes room and goes on."""
+def test_no_descriptors_left_is_waited_for_and_not_spun_on(master, monkeypatch, code, caplog):
+    """accept() fails at once while there are none: the accepter pauses, makes room and goes on. It
+    says so once: the user's code may have left the master none, and a run stands still then.
+    """
     accept, failures = master.server.listener.accept, []
     monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 60.0)  # else they would go by themselves
 
@@ -598,6 +600,8 @@ def test_no_descriptors_left_is_waited_for_and_not_spun_on(master, monkeypatch, 
     for peer in silent[:3]:
         assert after_challenge(reads(peer)) == b""
     assert master.serves()
+    (said,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert said.startswith(f"no slave can connect for now: {os.strerror(code)}")
     last.close()
 
 
