@@ -24,17 +24,22 @@ __all__ = ["MOST_ARCHIVE_BYTES", "name_there", "pack", "unpack"]
 
 MOST_ARCHIVE_BYTES = 64 * 1024 * 1024  # it travels with every slave, through the engine's scheduler
 LEFT_OUT = ("__pycache__", ".git", ".venv", "node_modules")
-LEFT_OUT_ENDS = (".pyc", ".tmstate", ".tmstate-wal", ".tmstate-shm", ".key")
+LEFT_OUT_ENDS = (".pyc", ".key")
+STATE = ".tmstate"  # and what lies beside it, such as its lock: it differs from run to run
 LEFT_OUT_FILES = ("taskmaster.toml",)  # a webhook's address may stand there; a slave reads none
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can hold: equal files give equal bytes
 
 
 def name_there(path: Path) -> str:
     """Return what a file is called in the archive: its way from the working directory, or its own
-    name where it lies elsewhere.
+    name where it lies elsewhere. A link has its own name, by which it is imported here.
     """
-    here, whole = Path.cwd().resolve(), path.resolve()
-    return (whole.relative_to(here) if whole != here and whole.is_relative_to(here) else Path(whole.name)).as_posix()
+    here = Path.cwd().resolve()
+    given = Path(os.path.abspath(path))  # noqa: PTH100  # no link is followed
+    for whole in (given, given.parent.resolve() / given.name):
+        if whole != here and whole.is_relative_to(here):
+            return whole.relative_to(here).as_posix()
+    return given.name
 
 
 def pack(paths: Iterable[Path]) -> Archive:
@@ -47,7 +52,10 @@ def pack(paths: Iterable[Path]) -> Archive:
     for path in paths:
         if not path.exists():
             raise UsageError(f"--ship={path}: there is no such file or directory (looked in {Path.cwd()}).")
-        for name, file in _files(path):
+        found = list(_files(path))
+        if not found:
+            raise UsageError(_nothing(path))
+        for name, file in found:
             if files.setdefault(name, file).resolve() != file.resolve():
                 raise UsageError(
                     f"{files[name]} and {file} would both be {name} on the engine's workers: name a directory above "
@@ -71,6 +79,15 @@ def pack(paths: Iterable[Path]) -> Archive:
     return Archive(digest, content.getvalue())
 
 
+def _nothing(path: Path) -> str:
+    if not path.is_dir():
+        return f"--ship={path} is neither a file nor a directory, so that it cannot be sent."
+    return (
+        f"--ship={path}: there is no file in that directory that is sent: keys, states and what Python has compiled "
+        "stay here, and a directory without files cannot travel. Have setup() make one that jobs write to."
+    )
+
+
 def _files(path: Path) -> Iterator[tuple[str, Path]]:
     if path.is_file():
         yield name_there(path), path
@@ -80,7 +97,8 @@ def _files(path: Path) -> Iterator[tuple[str, Path]]:
         folders[:] = sorted(one for one in folders if one not in LEFT_OUT and not _leads_back(folder, one))
         for name in sorted(names):
             file = Path(folder) / name
-            if name not in LEFT_OUT_FILES and not name.endswith(LEFT_OUT_ENDS) and file.is_file():
+            left_out = name in LEFT_OUT_FILES or name.endswith(LEFT_OUT_ENDS) or STATE in name
+            if not left_out and file.is_file():
                 yield str(PurePosixPath(above) / file.relative_to(path).as_posix()), file
 
 

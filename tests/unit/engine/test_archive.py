@@ -123,3 +123,32 @@ def test_a_link_that_leads_back_is_not_followed_without_end(here, tmp_path):
         "lib/x/b.py",
         "lib/y/b.py",
     ]
+
+
+def test_a_link_has_its_own_name_there(here, tmp_path):
+    """By which it is imported here, wherever it leads; so has what lies below one."""
+    other = tmp_path / "common"
+    other.mkdir()
+    (other / "helper_v2.py").write_text("5")
+    (here / "helper.py").symlink_to(other / "helper_v2.py")
+    (here / "common").symlink_to(other)
+    (tmp_path / "alias").symlink_to(here)
+
+    there = unpack(pack([Path("helper.py"), Path("common")]), tmp_path)
+
+    found = sorted(str(path.relative_to(there)) for path in there.rglob("*") if path.is_file())
+    assert found == ["common/helper_v2.py", "helper.py"]
+    assert name_there(tmp_path / "alias" / "lib" / "helper.py") == "lib/helper.py"
+
+
+def test_what_sends_nothing_is_refused(here, tmp_path):
+    """A directory without files, one of states and keys alone, and what is no file."""
+    (here / "empty").mkdir()
+    (here / "mine").mkdir()
+    (here / "mine" / "jobs.tmstate.lock").write_text("4711")
+    (here / "mine" / "tm.key").write_text("s3cret")
+    os.mkfifo(here / "fifo")
+
+    for name, why in (("empty", "no file in that directory"), ("mine", "no file"), ("fifo", "neither a file nor")):
+        with pytest.raises(UsageError, match=why):
+            pack([Path(name)])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from taskmaster.errors import TargetError
+from taskmaster.slave.worker import elsewhere
 from taskmaster.slave.worker.elsewhere import cure_elsewhere
 
 
@@ -61,3 +62,25 @@ def test_a_missing_module_or_file_may_have_to_be_shipped(call: Callable[[], obje
 def test_nothing_is_said_of_other_exceptions(call: Callable[[], object]):
     """An absolute path is nothing that could travel."""
     assert cure_elsewhere(raised(call)) == ""
+
+
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [
+        ("src/no_such_helper/__init__.py", "src"),
+        ("src/no_such_helper.py", "src"),
+        ("a/b/no_such_helper.py", "a/b"),
+        ("no_such_helper-1.0-py3-none-any.whl", "no_such_helper-1.0-py3-none-any.whl"),
+    ],
+)
+def test_what_was_shipped_and_is_on_no_path_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, place: str
+):
+    """As in a project with its packages below ``src``."""
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).touch()
+    monkeypatch.chdir(tmp_path)
+    elsewhere._found_deeper.cache_clear()
+
+    assert f"--env=PYTHONPATH={place} lets it find" in cure_elsewhere(raised(import_missing))
+    elsewhere._found_deeper.cache_clear()
