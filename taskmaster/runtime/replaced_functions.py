@@ -11,6 +11,7 @@ import json
 import threading
 
 from taskmaster.errors import TargetError
+from taskmaster.runtime.exhaustion import is_exhausted
 from taskmaster.runtime.tracebacks import one_line
 
 __all__ = ["check"]
@@ -32,6 +33,8 @@ def check(where: str) -> None:
         try:
             wrong = look()
         except Exception as exc:  # of functions of other people's
+            if is_exhausted(exc):
+                raise
             wrong = one_line(exc)
         if wrong:
             raise TargetError(
@@ -42,7 +45,7 @@ def check(where: str) -> None:
 
 
 def _json() -> str:
-    text = json.dumps(SAMPLE)
+    text: object = json.dumps(SAMPLE)
     if not isinstance(text, str):
         return f"json.dumps() gives {type(text).__name__}"
     if "\n" in text:

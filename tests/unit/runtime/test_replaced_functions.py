@@ -53,3 +53,14 @@ def test_what_does_something_else_is_refused(
     monkeypatch.setattr(module, name, other)
     with pytest.raises(TargetError, match=said):
         replaced_functions.check("jobs.py")
+
+
+def test_a_system_that_gives_no_thread_has_replaced_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit that is reached is what has to be said."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        replaced_functions.check("jobs.py")
