@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, cached_property, partial
-from itertools import chain, pairwise
+from itertools import pairwise
 from typing import Any
 
 from django.db import connections, reset_queries
@@ -45,7 +45,7 @@ logger = clean_logger(__name__)
 
 ROWS_NAME = "RangeQuerySetWrapper"
 NOT_GIVEN: Any = object()
-LARGEST_PAGE_BYTES = 8 * PAGE_BYTES  # of a page that has to have all rows of a key
+LARGEST_PAGE_BYTES = 24 * PAGE_BYTES  # of a page that has to have all rows of a key: 300,000 small ones
 LONGER = 4  # times as many rows that such a page is asked for with
 
 
@@ -231,7 +231,7 @@ class RangeQuerySetWrapper(KeysetSource):
                 "along another key."
             )
         check_spelling(self._key, end, query, self._patience, vendor=self._vendor)
-        self._fitting = max(1, PAGE_BYTES // _bytes_of_a_row(found))
+        self._fitting = max(1, PAGE_BYTES // bytes_of_a_row(found))
         return RowsPage(given, end if full or until is None else until, last=not full and until is None)
 
     def _longer_page(self, after: Any, rows: int, found: Sequence[Any], *, within: int) -> RowsPage:
@@ -240,7 +240,7 @@ class RangeQuerySetWrapper(KeysetSource):
         Raises:
             SourceError: they are too many for the memory.
         """
-        if rows * _bytes_of_a_row(found) > LARGEST_PAGE_BYTES:
+        if rows * bytes_of_a_row(found) > LARGEST_PAGE_BYTES:
             many = show_count(rows, "row")
             raise SourceError(
                 f"The queryset has more than {many} with the key {self.job_key(found[0])!r}, because "
@@ -347,7 +347,7 @@ def _check_zero(queryset: Any, key: Key, vendor: str, patience: float) -> None:
     logger.warning("%s.", text)  # there is a row 0, and reading may go on at it
 
 
-def _bytes_of_a_row(page: Sequence[Any]) -> int:
+def bytes_of_a_row(page: Sequence[Any]) -> int:
     """Return about how many bytes a row of a page takes in memory, with what was read beside it."""
     some = page[:: -(-len(page) // SAMPLED_ROWS)]
     found = 0
@@ -356,17 +356,19 @@ def _bytes_of_a_row(page: Sequence[Any]) -> int:
         value = waiting.pop()
         found += sys.getsizeof(value)
         for inside in _inside(value):
-            if id(inside) not in seen:  # an object may lead back to where it came from
+            # An object may lead back to where it came from; a class is there without the page.
+            if id(inside) not in seen and not isinstance(inside, type):
                 seen.add(id(inside))
                 waiting.append(inside)
     return max(1, found // len(some))
 
 
 def _inside(value: Any) -> Iterable[Any]:
+    """Return what a value holds. An object has a dict, which takes more than most values in it."""
     if isinstance(value, Model):
-        return chain(vars(value).values(), value._state.fields_cache.values())
-    if isinstance(value, QuerySet):  # one that was prefetched
-        return value._result_cache or ()
+        return vars(value), vars(value._state)
+    if isinstance(value, QuerySet):  # one that was prefetched, with a query of its own
+        return vars(value), vars(value.query)
     if isinstance(value, dict):
         return value.values()
     return value if isinstance(value, tuple | list) else ()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import tracemalloc
 import uuid
 import weakref
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from support.odd_type import make_odd_type
 
 from taskmaster import Taskmaster, keys
 from taskmaster.django_orm import QuerySetRanges, RangeQuerySetWrapper
+from taskmaster.django_orm.rows import bytes_of_a_row
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.master.reading.source import Source
 from taskmaster.master.records.job_identity import JobIdentity
@@ -484,6 +486,28 @@ def test_memory_is_flat(use: Any, database: str, sql: Sql) -> None:
 
     assert count == 100_000
     assert 500 <= most <= 2001
+
+
+@pytest.mark.parametrize(
+    "kind", [lambda: Author.objects.prefetch_related("post_set"), lambda: Post.objects.select_related("author")]
+)
+def test_what_a_row_takes_in_memory_is_known(use: Any, database: str, sql: Sql, kind: Callable[[], Any]) -> None:
+    """With the dicts of its object and of what was read beside it, which are most of that."""
+    use(database_of(database), Author, Post)
+    sql("INSERT INTO library_author SELECT n, 'author ' || n FROM generate_series(1, 300) n")
+    sql(
+        "INSERT INTO library_post (id, author_id, slug, body, year, place) "
+        "SELECT n, 1 + n % 300, 's' || n, 'body ' || n, 1000 + n, 2000 + n FROM generate_series(1, 600) n"
+    )
+    list(kind()[:10])  # what Django keeps of each query is made now
+    tracemalloc.start()
+    try:
+        page = list(kind())
+        taken = tracemalloc.get_traced_memory()[0] / len(page)
+    finally:
+        tracemalloc.stop()
+
+    assert 0.7 * taken < bytes_of_a_row(page) < 1.5 * taken
 
 
 def test_a_lost_connection_costs_a_page_and_no_row(use: Any, database: str, sql: Sql) -> None:
