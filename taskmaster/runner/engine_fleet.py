@@ -60,13 +60,7 @@ def run_fleet(  # what a slave needs, each once
         where = f" at {engine.scheduler}" if engine.scheduler else ""
         log.say(f"tm-slave: {many}{where} will work for the master at {address}.")
         try:
-            while not upkeep.over and not signals.received:
-                slaves.check()
-                time.sleep(FLEET_CHECK_SECONDS)
-            # The others hear it, too. But one that begins now would wait for the master.
-            deadline = time.monotonic() + FLEET_FAREWELL_SECONDS
-            while upkeep.left and not signals.received and time.monotonic() < deadline:
-                time.sleep(FLEET_CHECK_SECONDS)
+            _keep_up(upkeep, slaves, signals)
             if signals.received:
                 log.say(
                     f"tm-slave: {signals.name}: slaves on the engine have {options.grace:g} s to end what runs (the "
@@ -74,13 +68,27 @@ def run_fleet(  # what a slave needs, each once
                 )
         finally:
             slaves.stop(lambda: signals.repeated)
-        if signals.received:
-            log.say("tm-slave: stopped; the same command starts slaves again.")
-            return 1 if upkeep.unfinished else 128 + signals.received
-        log.say(
-            f"tm-slave: {'the run is over' if upkeep.heard_end else 'all its slaves have ended as they were told'}."
-        )
-        return int(upkeep.unfinished)
+        return _ended(upkeep, signals, log)
+
+
+def _keep_up(upkeep: Upkeep, slaves: EngineSlaves, signals: Signals) -> None:
+    """Wait until all slaves have ended, or for a signal."""
+    while not upkeep.over and not signals.received:
+        slaves.check()
+        time.sleep(FLEET_CHECK_SECONDS)
+    # The others hear it, too. But one that begins now would wait for the master.
+    deadline = time.monotonic() + FLEET_FAREWELL_SECONDS
+    while upkeep.left and not signals.received and time.monotonic() < deadline:
+        time.sleep(FLEET_CHECK_SECONDS)
+
+
+def _ended(upkeep: Upkeep, signals: Signals, log: CommandLog) -> int:
+    """Say how the fleet has ended; return the exit code."""
+    if signals.received:
+        log.say("tm-slave: stopped; the same command starts slaves again.")
+        return 1 if upkeep.unfinished else 128 + signals.received
+    log.say(f"tm-slave: {'the run is over' if upkeep.heard_end else 'all its slaves have ended as they were told'}.")
+    return int(upkeep.unfinished)
 
 
 def _awaited(key: Callable[[], str | None], seconds: float, address: Address, signals: Signals) -> str | None:
