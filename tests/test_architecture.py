@@ -636,7 +636,6 @@ COVERED_BY = {
     "tests/process/test_engine_executor.py": "runner/engine_choice",
     "tests/process/test_executor_slave.py": ("engine/batch_executor runner/executor_slave slave/pool/contract"),
     "tests/process/test_first_process.py": "cli/pid1",
-    "tests/process/test_completion.py": "cli/completing",
     "tests/process/test_steering.py": "control cli/steering runner/steer_state",
     "tests/unit/master/steering/test_steering.py": (
         "master/steering/amounts master/steering/inherited master/steering/quiet_slaves "

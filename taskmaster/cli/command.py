@@ -21,6 +21,7 @@ from typing import NoReturn
 import click
 
 from taskmaster.cli import COMMAND_PREFIX
+from taskmaster.cli.completing import without_equals_signs
 from taskmaster.cli.echo import echo
 from taskmaster.cli.options import Invocation
 from taskmaster.cli.pid1 import leave_first_process
@@ -79,6 +80,8 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
     standard_streams.harden()
     if not any(word.endswith("_COMPLETE") and word.startswith("_TM_") for word in os.environ):
         leave_first_process()
+    elif "bash_complete" in os.environ.values():
+        without_equals_signs(os.environ)
     _forget_notification()
     # Loading makes many objects and no garbage. To look for garbage meanwhile, and once more among
     # all that was loaded when the process ends, takes as long as the loading.

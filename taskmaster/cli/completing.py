@@ -4,15 +4,16 @@ imported for it, no state is locked, and states and masters are asked for half a
 
 from __future__ import annotations
 
+import shlex
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-__all__ = ["SHELLS", "of_run", "of_setting", "of_slave", "of_state", "of_target", "script_of"]
+__all__ = ["SHELLS", "of_run", "of_setting", "of_slave", "of_state", "of_target", "script_of", "without_equals_signs"]
 
 SHELLS = ("bash", "zsh", "fish")
 COMPLETED_COMMANDS = ("tm-run", "tm-master", "tm-slave", "tm-spawn", "tm-ctl", "tm-web")
@@ -31,6 +32,25 @@ def script_of(shell: str) -> str:
     variables = {name: f"_{name.replace('-', '_').upper()}_COMPLETE" for name in COMPLETED_COMMANDS}
     scripts = (found(nothing, {}, name, variable).source() for name, variable in variables.items())
     return "\n".join(script.strip() + "\n" for script in scripts)
+
+
+def without_equals_signs(environment: MutableMapping[str, str]) -> None:
+    """Leave out the equals signs that bash takes for words of their own, in what it says of the
+    line: to click, ``--progress``, ``=`` and ``l`` would be an option, its value and another word.
+    """
+    at = environment.get("COMP_CWORD", "")
+    if not at.isdecimal():
+        return
+    from click.shell_completion import split_arg_string
+
+    words = split_arg_string(environment.get("COMP_WORDS", ""))
+    before = [
+        word
+        for place, word in enumerate(words[: int(at)])
+        if word != "=" or not words[max(0, place - 1)].startswith("--")
+    ]
+    environment["COMP_WORDS"] = shlex.join([*before, *words[int(at) :]])
+    environment["COMP_CWORD"] = str(len(before))
 
 
 def of_target(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

@@ -90,8 +90,8 @@ def slaves(everything: bool, **where: Any) -> None:
 
 
 SLAVE_COLUMNS = (
-    "SLAVE", "STATE", "WORKERS", "BUSY", "IN HAND", "DONE", "FAILED", "JOBS/S", "P50", "P95", "HEARD", "LONGEST JOB",
-    "RELEASE",
+    "SLAVE", "STATE", "WORKERS", "BUSY", "IN HAND", "DONE", "ATTEMPTS FAILED", "JOBS/S", "P50", "P95", "HEARD",
+    "LONGEST JOB", "RELEASE",
 )  # fmt: skip
 
 

@@ -220,8 +220,9 @@ def _no_slave(facts: WhyFacts) -> Why | None:
     if facts.slaves:
         return None
     if facts.refused:
-        cure = "Mend that, and start the slave again."
-        return Why(WhyCode.REFUSED, f"no slave is connected; the last one that came was refused: {facts.refused}", cure)
+        what, _, rest = facts.refused.partition(". ")  # the first sentence says what is wrong, the others what to do
+        cure = rest or "Mend that, and start the slave again."
+        return Why(WhyCode.REFUSED, f"no slave is connected; the last one that came was refused: {what}", cure)
     jobs = f"; {_count(facts.queued, 'job waits', 'jobs wait')} for one" if facts.queued else ""
     cure = "Start one with tm-slave, as the master said at its start."
     if facts.engine:

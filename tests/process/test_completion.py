@@ -95,6 +95,7 @@ def test_a_shell_completes_targets_states_runs_and_options(name: str, playground
             ("tm-ctl runs nigh", r"night\.tmstate"),
             (f"tm-ctl restore {run[:3]}", run),
             ("tm-run --max-fai", "--max-failures"),
+            *([("tm-run --progress=lin", "lines")] if name == "bash" else []),
         ):
             terminal.type(f"{typed}\t")
             terminal.wait_for(completed)

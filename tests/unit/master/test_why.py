@@ -149,6 +149,14 @@ def test_nobody_is_told_to_start_a_slave_that_an_engine_starts() -> None:
     assert "tm-slave" in why(replace(BUSY, slaves=0)).cure
 
 
+def test_why_a_slave_was_refused_is_one_sentence_and_the_cure_the_others() -> None:
+    """The progress line had all of them, which are three lines of a terminal, every few seconds."""
+    found = why(replace(BUSY, slaves=0, refused="web1:7: It was started with a.py. Is it another run? Start b.py."))
+
+    assert found.sentence.endswith("was refused: web1:7: It was started with a.py")
+    assert found.cure == "Is it another run? Start b.py."
+
+
 def test_what_stops_a_run_comes_before_what_slows_it() -> None:
     """Where several are true, the first of the list is said."""
     everything: dict = {}

@@ -217,7 +217,7 @@ function showSlaves(s, page) {
     row.firstChild.classList.toggle("gone", gone);
     put(head.firstChild, one.name);
     put(head.lastChild, gone ? `  gone ${moment(one.gone_at, page.now)}: ${one.state}` : `  ${many(one.workers, "worker")}, ${one.state}`);
-    put(numbers, `${gone ? "" : `${speed(one.rate)}/s · `}${many(one.done, "job")} done, ${count(one.failed)} failed` + (known(one.busy_share) ? ` · ${Math.round(100 * one.busy_share)} % busy` : "") + (known(one.p50) ? ` · p50 ${brief(one.p50)}, p95 ${brief(one.p95)}` : ""));
+    put(numbers, `${gone ? "" : `${speed(one.rate)}/s · `}${many(one.done, "job")} done, ${many(one.failed, "failed attempt")}` + (known(one.busy_share) ? ` · ${Math.round(100 * one.busy_share)} % busy` : "") + (known(one.p50) ? ` · p50 ${brief(one.p50)}, p95 ${brief(one.p95)}` : ""));
     put(longest, one.longest && one.longest_seconds >= 1 ? `longest: key ${one.longest}, ${brief(one.longest_seconds)}` : "");
     longest.hidden = !longest.textContent;
     const button = row.querySelector("button");
