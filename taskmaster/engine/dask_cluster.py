@@ -232,9 +232,9 @@ class DaskCluster:
 
     def _queued(self, client: Any, there: dict[str, list[str]]) -> set[str]:
         """Return our tasks that a worker has been given and does not run: it is busy with other
-        tasks, as with slaves of another run. Dask gives a worker what comes when there is no other,
-        and moves only what it knows the duration of; it does not tell which of a worker's tasks
-        run, and the worker does.
+        tasks, as with slaves of another run. Dask gives a task to a busy worker where no other is
+        there, and later moves only tasks whose duration it knows. Its scheduler does not tell which
+        of a worker's tasks run; so the worker is asked.
         """
         threads = self._threads
         full = [name for name, keys in self._placed.items() if keys and len(there[name]) > threads.get(name, 0)]

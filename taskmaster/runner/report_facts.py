@@ -226,8 +226,8 @@ def _history(look: Look, started: float) -> list[dict[str, Any]]:
 
 
 def _whole(rows: list[dict[str, Any]], status: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rows with those of the session's beginning and of this moment: a session of a
-    second has no other.
+    """Return the rows with one more for the session's beginning and one for this moment: a session
+    of a second has no others.
     """
     began, now = (status.get("clock") or {}).get("session_at"), status.get("at")
     if began is None or now is None:
