@@ -13,7 +13,7 @@ from typing import Any
 
 import taskmaster
 from taskmaster.engine.batch_host import describe_worker
-from taskmaster.engine.executor import make_executor, no_interrupts, workers_of
+from taskmaster.engine.executor import cannot_run, make_executor, no_interrupts, workers_of
 from taskmaster.errors import UsageError
 from taskmaster.runtime.log import clean_logger
 
@@ -81,10 +81,8 @@ class Executors:
         except (NotYet, TimeoutError):
             return  # it waits in a queue; whatever is wrong is said with the first batch
         except (Exception, CancelledError) as exc:
-            raise UsageError(
-                f"The workers of {self._name} cannot run guarded batches, for which each starts a process: "
-                f"{type(exc).__name__}: {exc}. Taskmaster has to be installed there."
-            ) from None
+            what = "guarded batches, for which each starts a process"
+            raise UsageError(cannot_run(self._name, what, exc)) from None
         if (place.machine, place.process) == (socket.gethostname(), os.getpid()):
             raise UsageError(
                 f"{self._name} gives an executor whose workers are in this very process, {GUARD}. Use one with "

@@ -33,7 +33,7 @@ from taskmaster.records import record
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import one_line, users_traceback
 
-__all__ = ["ExecutorEngine", "make_executor", "no_interrupts", "workers_of"]
+__all__ = ["ExecutorEngine", "cannot_run", "make_executor", "no_interrupts", "workers_of"]
 
 logger = clean_logger(__name__)
 
@@ -121,6 +121,21 @@ def make_executor(name: str, make: Callable[[], Any]) -> Any:
     return executor
 
 
+def cannot_run(name: str, what: str, exc: BaseException) -> str:
+    """Return the sentence for an executor whose first calls have failed.
+
+    Args:
+        name: What is called, for people.
+        what: What they should have been able to run.
+        exc: How they have failed.
+    """
+    cure = "Use an executor whose workers can start processes, such as ProcessPoolExecutor; Taskmaster has to be "
+    cure += "installed there."
+    if isinstance(exc, BrokenExecutor):
+        cure = "Its workers end as soon as they begin: an initializer may have raised, which is said above then."
+    return f"The workers of {name} cannot run {what}: {one_line(exc).rstrip('.')}. {cure}"
+
+
 def workers_of(executor: Any) -> int | None:
     """Return how many workers an executor has; None if it does not say."""
     found = getattr(executor, "_max_workers", None)
@@ -158,7 +173,7 @@ class ExecutorEngine:
                 self._workers = self._size(slaves)
                 # One for each worker, so that all start now: before this process has threads and
                 # a socket.
-                probes = [self._submit(probe_worker) for _ in range(self._workers)]
+                probes = self._probes()
             self._check(probes)
         except BaseException:
             self.close()
@@ -264,6 +279,19 @@ class ExecutorEngine:
             )
         return slaves
 
+    def _probes(self) -> list[Future[str]]:
+        """Have each worker say what it can do.
+
+        Raises:
+            UsageError: The executor takes no calls.
+        """
+        try:
+            return [self._submit(probe_worker) for _ in range(self._workers)]
+        except UsageError:
+            raise
+        except Exception as exc:  # the first call may have broken it
+            raise UsageError(cannot_run(self._name, "slaves, which are processes of their own", exc)) from None
+
     def _check(self, probes: list[Future[str]]) -> None:
         """Check what the workers say; one that waits in a queue says it with its slave.
 
@@ -277,11 +305,7 @@ class ExecutorEngine:
         except (NotYet, TimeoutError):
             return
         except (Exception, CancelledError) as exc:
-            raise UsageError(
-                f"The workers of {self._name} cannot run slaves, which are processes of their own: "
-                f"{type(exc).__name__}: {exc}. Use an executor whose workers can start processes, such as "
-                "ProcessPoolExecutor or ThreadPoolExecutor; Taskmaster has to be installed there."
-            ) from None
+            raise UsageError(cannot_run(self._name, "slaves, which are processes of their own", exc)) from None
         if version != taskmaster.__version__:
             raise UsageError(
                 f"The workers of {self._name} have Taskmaster {version}, and this is {taskmaster.__version__}: install "

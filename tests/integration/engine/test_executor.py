@@ -54,6 +54,13 @@ def own_files(tmp_path, monkeypatch) -> Iterator[None]:
     assert not list(tmp_path.glob("taskmaster-engine-*/fleet-*")), "a fleet's file was left behind"
 
 
+class Full(Fixed):
+    """An executor that takes no calls."""
+
+    def submit(self, *_: Any) -> Any:
+        raise self.answer
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -62,7 +69,9 @@ def own_files(tmp_path, monkeypatch) -> Iterator[None]:
         (Late, "does not tell how many workers it has: say with --slaves"),
         (Odd, r"a Promise, which has no running\(\)"),
         (lambda: Fixed(RuntimeError("no processes here")), "RuntimeError: no processes here"),
-        (lambda: Fixed(BrokenExecutor("its initializer raised")), "its initializer raised"),
+        (lambda: Fixed(BrokenExecutor("its initializer raised")), "its initializer raised. Its workers end as soon"),
+        (lambda: Full(RuntimeError("the queue is full")), "RuntimeError: the queue is full"),
+        (lambda: Full(BrokenExecutor("gone.")), r"gone\. Its workers end as soon as they begin"),
         (lambda: Fixed("0.1"), "have Taskmaster 0.1, and this is"),
         (lambda: 1 / 0, "raised ZeroDivisionError"),
     ],
