@@ -23,6 +23,7 @@ from taskmaster.engine.ended import Ended
 from taskmaster.engine.reach import within
 from taskmaster.engine.slave_task import SlaveTask
 from taskmaster.errors import ConnectError, UsageError
+from taskmaster.runtime.tracebacks import one_line
 
 __all__ = ["DaskCluster", "address_of", "is_client", "scheduler_address"]
 
@@ -84,7 +85,7 @@ def _check_address(address: str) -> None:
 
     Raises:
         UsageError: Dask knows no such addresses.
-        ConnectError: No certificates are known for one that takes them.
+        ConnectError: No certificates are known for one that takes them, or they cannot be used.
     """
     from distributed import Security
     from distributed.comm.registry import get_backend
@@ -95,7 +96,20 @@ def _check_address(address: str) -> None:
     except ValueError as exc:
         raise UsageError(f"--scheduler={address} is no address of a Dask scheduler: {exc}.") from None
     security: Any = Security()  # it has no types
-    if scheme in NEED_CERTIFICATES and security.get_connection_args("client").get("ssl_context") is None:
+    if scheme not in NEED_CERTIFICATES:
+        return
+    try:
+        found = security.get_connection_args("client").get("ssl_context")
+    except (OSError, ValueError) as exc:  # that of ssl is one
+        files = [str(one) for one in (security.tls_ca_file, security.tls_client_cert, security.tls_client_key)]
+        missing = [one for one in files if not one.startswith("-----BEGIN") and not Path(one).is_file()]
+        raise ConnectError(
+            f"The certificates for the Dask scheduler at {address} cannot be used: "
+            + (f"there is no file {missing[0]}." if missing else f"{one_line(exc)}.")
+            + f" They are those of Dask's configuration, and of {TLS_VARIABLES}CA_FILE, {TLS_VARIABLES}CLIENT__CERT "
+            f"and {TLS_VARIABLES}CLIENT__KEY; certificate and key have to belong together."
+        ) from None
+    if found is None:
         raise ConnectError(
             f"The Dask scheduler at {address} cannot be asked without certificates: they are those of Dask's "
             f"configuration, and of {TLS_VARIABLES}CA_FILE, {TLS_VARIABLES}CLIENT__CERT and "

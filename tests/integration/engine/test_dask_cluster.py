@@ -39,3 +39,20 @@ def test_certificates_that_are_not_given_are_named():
     """As Dask's configuration reads them of the environment."""
     with pytest.raises(ConnectError, match=r"certificates: .*DASK_DISTRIBUTED__COMM__TLS__CA_FILE"):
         DaskCluster.at("r", "tls://127.0.0.1:8786")
+
+
+@pytest.mark.parametrize(("key", "said"), [("nothere.pem", r"there is no file .*nothere\.pem"), ("ca.pem", "SSLError")])
+def test_certificates_that_cannot_be_used_are_said(tmp_path, key, said):
+    """A file that is not there, and one that is no certificate."""
+    import dask
+
+    certificate = tmp_path / "ca.pem"
+    certificate.write_text("no certificate")
+    files = {"ca-file": certificate, "client.cert": certificate, "client.key": tmp_path / key}
+    with (
+        dask.config.set({f"distributed.comm.tls.{name}": str(file) for name, file in files.items()}),
+        pytest.raises(ConnectError, match=f"cannot be used: {said}") as caught,
+    ):
+        DaskCluster.at("r", "tls://127.0.0.1:8786")
+
+    assert "TLS__CLIENT__KEY" in str(caught.value)
