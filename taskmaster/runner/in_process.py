@@ -181,13 +181,10 @@ class InProcessSlave:
         self._sender = _InProcessSender(self._mailbox, callbacks.kind)  # type: ignore[arg-type]  # a channel that leads nowhere
         self._scoreboard = Scoreboard(-1)
         self._size = BatchSize(1, batch)
-        self._session = uuid.uuid4().hex
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._session, self._name = uuid.uuid4().hex, f"{socket.gethostname()}:{os.getpid()}"
         self._signals: Signals | None = None
-        self._running = False
+        self._running = self._idle = self._torn_down = False
         self._timer: threading.Timer | None = None
-        self._torn_down = False
-        self._idle = False
         self._nice = 0.0
         self._worked = (0.0, 0.0)  # until when, and for how long
         self._loop = Loop()
@@ -197,7 +194,8 @@ class InProcessSlave:
         server.connect(self._leave)
         forget_in_children(self)
         self._left_open = LeftOpen()
-        self._set_up()
+        with self._left_open.of_jobs_alone():
+            self._set_up()
         self._loop.begin_jobs()
 
     engine = ""
@@ -268,14 +266,15 @@ class InProcessSlave:
     def dismiss(self, _hurry: Callable[[], bool]) -> None:
         """Do nothing: it is this process."""
 
-    def stop(self, _hurry: Callable[[], bool] = lambda: False) -> int:
-        """Tear down, once; return 0 if that went well."""
+    def stop(self, hurry: Callable[[], bool] = lambda: False) -> int:
+        """Tear down, once, and let what jobs have begun come to its end, unless there is no time
+        (``hurry``); return 0 if all went well.
+        """
         if self._timer is not None:
             self._timer.cancel()
         if self._torn_down:
             return 0
-        code = 0
-        self._torn_down = True
+        code, self._torn_down = 0, True
         HERE.run = HERE.slave = ""
         if self._callbacks.teardown is not None:
             try:
@@ -284,8 +283,9 @@ class InProcessSlave:
             except BaseException as exc:
                 code = 1
                 sys.stderr.write(clean_lines(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}"))
-        left = self._loop.close(self._grace)
-        return self._left_open.tell(left) or code
+        problems = self._loop.close(0.0 if hurry() else self._grace)
+        self._left_open.wait(hurry)
+        return self._left_open.tell(problems) or code
 
     def forget(self) -> None:
         """In a forked child: begin no more jobs."""

@@ -29,6 +29,7 @@ from taskmaster.runner.left_open import LeftOpen
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.loop import Loop
 from taskmaster.runner.state_copy import StateBusyNow, copied_state
+from taskmaster.runtime.exit_guard import exit_guarded
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.worker.callbacks import Callbacks, name_of
 from taskmaster.slave.worker.results import NothingRan, Results
@@ -47,6 +48,7 @@ OUTCOME_OF = {
 """What a callback says by raising, in words, and the exit code."""
 
 
+@exit_guarded()
 def run_one_job(
     loaded: LoadedRun, callbacks: Callable[[], Callbacks], wanted: str, state: str | None = None
 ) -> Summary:
@@ -85,7 +87,9 @@ def run_one_job(
     finally:
         if called.teardown is not None:
             bad_end = int(not _tear_down(called.teardown, loop))
-        bad_end = left_open.tell(loop.close(ONE_JOB_GRACE_SECONDS)) or bad_end
+        of_loop = loop.close(ONE_JOB_GRACE_SECONDS)
+        left_open.wait()
+        bad_end = left_open.tell(of_loop) or bad_end
         integration.close_connections()
     failed = int(code != 0)
     after = "something went wrong after it, see above; " if bad_end else ""

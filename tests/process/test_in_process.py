@@ -249,6 +249,84 @@ def test_one_job_says_what_its_callback_decided(playground: Playground, raised: 
     assert "teardown() raised OSError" in one.output
 
 
+LEFT = {
+    "a thread": ("def handle_job(n):\n    threading.Thread(target=note, args=(n,)).start()\n", True, ""),
+    "a thread that raises": (
+        "def handle_job(n):\n    threading.Thread(target=bad, args=(n,)).start()\n",
+        False,
+        "a thread",
+    ),
+    "a call": ("def handle_job(n):\n    pool.submit(note, n)\n", True, ""),
+    "a call that raises": ("def handle_job(n):\n    pool.submit(bad, n)\n", False, "a call that a callback"),
+    "a kept call that raises": ("def handle_job(n):\n    kept.append(pool.submit(bad, n))\n", False, "a call that"),
+    "a process that fails": (
+        "def handle_job(n):\n    fork.Process(target=bad, args=(n,)).start()\n",
+        False,
+        "the process",
+    ),
+}
+BEGUN = """
+import multiprocessing, threading, time
+from concurrent.futures import ThreadPoolExecutor
+pool, fork, kept = ThreadPoolExecutor(1), multiprocessing.get_context("fork"), []
+def get_jobs(last=0): yield from range(last + 1, 4)
+def note(n):
+    time.sleep(0.05)
+    with open("done.txt", "a") as file: file.write(f"{n}\\n")
+def bad(n):
+    time.sleep(0.05)
+    raise OSError("lost")
+"""
+
+
+@pytest.mark.parametrize("words", [["--processes=0", "--retries=0"], ["--job=2"]], ids=["run", "one job"])
+@pytest.mark.parametrize("kind", mostly_slow(LEFT, "a thread", "a call that raises"))
+def test_what_jobs_have_begun_comes_to_its_end(playground: Playground, kind: str, words: list[str]) -> None:
+    """Or the exit code says that it did not: it was "All done", and "is done", with 0."""
+    callback, ends_well, said = LEFT[kind]
+    playground.write("begun.py", BEGUN + callback)
+    run = playground.run("tm-run", "begun.py", *words)
+    file = playground.directory / "done.txt"
+    done = file.read_text().split() if file.exists() else []
+
+    assert (run.process.returncode == 0) is ends_well, run.output
+    assert sorted(done) == ((["2"] if words == ["--job=2"] else ["1", "2", "3"]) if ends_well else [])
+    assert said in run.output
+    assert ends_well or "All done" not in run.output
+    assert ends_well or words[0] != "--job=2" or "something went wrong after it" in run.output
+
+
+def test_a_script_hears_of_what_its_jobs_have_lost(playground: Playground) -> None:
+    """And goes on with the executors that it has; a call that it asks for later is its own."""
+    said = script(
+        playground,
+        "from concurrent.futures import ThreadPoolExecutor, Future\n"
+        "import threading\n"
+        "threading.excepthook = lambda raised: None\n"
+        "start, asked = threading.Thread.start, []\n"
+        "def fail(n): raise OSError\n"
+        "async def later(n):\n    await asyncio.sleep(0.01)\n    seen.append(n)\n"
+        "async def begins(n): asked.append(asyncio.create_task(later(n)))\n"
+        "with ThreadPoolExecutor(1) as pool:\n"
+        "    ends = [Taskmaster(callback, range(3), processes=0, progress='none').start().exit_code for callback in (\n"
+        "        begins, lambda n: asked.append(pool.submit(fail, n)),\n"
+        "        lambda n: [pool.submit(fail, n), pool.submit(int).result()][1],\n"
+        "        lambda n: pool.submit(seen.append, n).result())]\n"
+        "print('ENDS', ends, seen, threading.Thread.start is start, hasattr(Future, '__del__'))\n",
+    )
+
+    assert "ENDS [0, 0, 1, 0] [0, 1, 2, 0, 1, 2] True False" in said
+
+
+def test_one_job_that_ends_the_process_is_not_done(playground: Playground) -> None:
+    """``os._exit(0)`` was exit code 0, without a word."""
+    playground.write("jobs0.py", "import os\ndef get_jobs(): yield 1\ndef handle_job(n): os._exit(0)\n")
+    run = playground.run("tm-run", "jobs0.py", "--job=1")
+
+    assert run.process.returncode == 1, run.output
+    assert "called os._exit(0)" in run.output
+
+
 def test_ctrl_c_at_a_prompt_keeps_the_interpreter(playground: Playground) -> None:
     """KeyboardInterrupt ends the call, and the next line is read."""
     playground.write(

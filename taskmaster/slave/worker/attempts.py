@@ -113,8 +113,10 @@ def within_attempt(attempt: AttemptHere | None) -> Iterator[None]:
         _here.reset(token)
 
 
-def watch_threads() -> None:
-    """From now on, have each thread know which attempt has started it."""
+def watch_threads() -> Callable[[], None]:
+    """From now on, have each thread know which attempt has started it; return what takes that
+    back.
+    """
     start = threading.Thread.start
 
     @functools.wraps(start)
@@ -122,7 +124,11 @@ def watch_threads() -> None:
         keep_attempt(thread)
         start(thread)
 
+    def undo() -> None:
+        threading.Thread.start = start  # type: ignore[method-assign]
+
     threading.Thread.start = noting  # type: ignore[assignment, method-assign]
+    return undo
 
 
 def begin_attempt() -> AttemptHere:

@@ -11,7 +11,6 @@ import atexit
 import contextlib
 import ctypes
 import errno
-import functools
 import gc
 import logging
 import os
@@ -26,16 +25,16 @@ from typing import Any
 from taskmaster.redaction import clean_lines
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.ipc.messages import WorkerClosed
-from taskmaster.slave.worker.attempts import attempt_of, watch_threads
-from taskmaster.slave.worker.dropped_futures import ProcessFailed, tell_of_kept, watch_futures
+from taskmaster.slave.worker.dropped_futures import tell_of_kept
 from taskmaster.slave.worker.finalizers import finalize, ignored, ignored_at_end, unclosed_stacks
+from taskmaster.slave.worker.given_away import GivenAway
 from taskmaster.slave.worker.left_programs import wait_for_forgotten, wait_for_others, wait_for_readers
 from taskmaster.slave.worker.message_sender import MessageSender, flush
 from taskmaster.slave.worker.open_files import Inherited, close_all
 from taskmaster.slave.worker.open_transactions import OpenTransactions
-from taskmaster.slave.worker.unawaited import is_users_code, never_awaited
+from taskmaster.slave.worker.unawaited import never_awaited
 
-__all__ = ["WorkerEnding", "forget_inherited_exits", "reopen_log_sockets"]
+__all__ = ["WorkerEnding", "forget_inherited_exits", "has_daemons", "reopen_log_sockets", "wait_for_pools"]
 
 NOTICE_SECONDS = 1.0  # a worker that takes longer to end says what it waits for
 POOL_SECONDS = 0.01  # between two looks whether a pool has done all that it was given
@@ -102,11 +101,9 @@ class WorkerEnding:
         self._problems: list[str] = []
         self._remarks: list[str] = []
         self._kept: list[Any] = []
-        self._watch_threads()
-        watch_threads()
+        GivenAway(self._note_once, lambda: bool(self._at))
         self._ignored_hook = sys.unraisablehook
         sys.unraisablehook = self._was_ignored
-        watch_futures(self._future_failed)
         self._unfrozen: list[Any] = []  # is set aside, too, if the user's code calls gc.freeze()
         if inherited is not None:
             self._watch_logging()
@@ -124,7 +121,7 @@ class WorkerEnding:
         self._problems += problems
         self._begin_watch(seconds)
         self._step("its threads to end", threading._shutdown)  # type: ignore[attr-defined]  # noqa: SLF001
-        self._step("its pools of multiprocessing", _wait_for_pools)
+        self._step("its pools of multiprocessing", wait_for_pools)
         self._step("its daemon threads and processes to do what they have in hand", self._wait_for_daemons)
         self._step("its exit functions (atexit)", self._run_exit_functions)
         self._step("its calls that nobody has asked for", tell_of_kept)
@@ -136,36 +133,6 @@ class WorkerEnding:
         self._step("programs that callbacks have started and not waited for", wait_for_forgotten)
         self._step("programs that callbacks have left running", self._wait_for_programs)
         return self._leave()
-
-    def _watch_threads(self) -> None:
-        """Notice what threads raise, beside what ``threading.excepthook`` says of it: that may be
-        the user's, which writes to a log.
-        """
-        make: Callable[[], Callable[[Any], None]] = threading._make_invoke_excepthook  # type: ignore[attr-defined]  # noqa: SLF001
-
-        def make_noting() -> Callable[[Any], None]:
-            invoke = make()
-
-            def note_and_invoke(thread: Any) -> None:
-                self._thread_raised(threading.ExceptHookArgs((*sys.exc_info(), thread)))
-                invoke(thread)
-
-            return note_and_invoke
-
-        threading._make_invoke_excepthook = make_noting  # type: ignore[attr-defined]  # noqa: SLF001
-
-    def _thread_raised(self, raised: Any) -> None:
-        """Note that a thread of a callback's has raised."""
-        sentence = f"a thread that a callback has started raised {raised.exc_type.__qualname__}"
-        # A daemon thread may miss at the end of its worker what teardown() has closed.
-        counts = raised.thread is None or not raised.thread.daemon or (not self._at and _is_users(raised))
-        is_end = issubclass(raised.exc_type, SystemExit) and not getattr(raised.exc_value, "code", None)
-        if is_end or not counts:
-            return
-        if (attempt := attempt_of(raised.thread)) is None:
-            self._note_once(sentence)
-        else:
-            attempt.say(functools.partial(self._note_once, sentence))
 
     def _was_ignored(self, raised: Any) -> None:
         """Note what Python ignores, beside what it says of it."""
@@ -179,14 +146,6 @@ class WorkerEnding:
         """Note what may have lost something, and may be as it is meant to be; "" is nothing."""
         if sentence and sentence not in self._remarks:
             self._remarks.append(sentence)
-
-    def _future_failed(self, exc: BaseException) -> None:
-        """Note that work has failed that a callback has given away."""
-        if isinstance(exc, ProcessFailed):
-            self._note_once(f"{exc}, and nobody looked at that: wait for it, and look at its exitcode, or return it")
-            return
-        sentence = f"a call that a callback has given to an executor or a pool raised {type(exc).__qualname__}"
-        self._note_once(f"{sentence}, and nobody asked for its result: wait for it, or return what stands for it", exc)
 
     def _step(self, what: str, step: Callable[[], None]) -> None:
         self._at = what
@@ -210,7 +169,7 @@ class WorkerEnding:
             sys.stderr.write(clean_lines(f"taskmaster: {sentence}:\n{users_traceback(exc)}"))
 
     def _wait_for_daemons(self) -> None:
-        if _has_daemons():
+        if has_daemons():
             from taskmaster.slave.worker import daemon_threads
 
             daemon_threads.wait_for_work()
@@ -314,7 +273,7 @@ class WorkerEnding:
         return f"{at} ({', '.join(left[:3])})" if left else at
 
     def _look_at_daemons(self) -> None:
-        if self._daemons or _has_daemons():
+        if self._daemons or has_daemons():
             from taskmaster.slave.worker import daemon_threads
 
             self._add(daemon_threads.lost_between(self._daemons))
@@ -329,15 +288,7 @@ class WorkerEnding:
         return 1 if self._problems else 0
 
 
-def _is_users(raised: Any) -> bool:
-    """Return whether a thread that has raised was made to run the user's code."""
-    frame = raised.exc_traceback
-    while frame is not None and frame.tb_frame.f_code.co_filename == threading.__file__:
-        frame = frame.tb_next
-    return frame is not None and is_users_code(frame.tb_frame.f_code)
-
-
-def _has_daemons() -> bool:
+def has_daemons() -> bool:
     """Return whether there is a daemon, thread or process, that may be the user's: the thread that
     watches this end is not.
     """
@@ -346,7 +297,7 @@ def _has_daemons() -> bool:
     return any(one.daemon for one in (*threads, *(processes.active_children() if processes else ())))
 
 
-def _wait_for_pools() -> None:
+def wait_for_pools() -> None:
     """Wait for what callbacks have given to pools, which are ended with the worker as they are. Of
     a pool that the script has made, no thread is here that could do anything.
     """

@@ -19,4 +19,4 @@ def test_only_daemons_of_callbacks_are_looked_at(
     """The thread that watches an end is a daemon, too: for it alone, nothing is imported."""
     monkeypatch.setattr(threading, "enumerate", lambda: [threading.Thread(name=name, daemon=daemon)])
 
-    assert ending._has_daemons() is looked_at
+    assert ending.has_daemons() is looked_at
