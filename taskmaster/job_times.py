@@ -12,7 +12,17 @@ from collections.abc import Callable, Iterable
 from math import frexp
 from typing import Any, NamedTuple
 
-__all__ = ["BUCKETS", "MICROSECONDS", "MOST_SECONDS", "NO_TIMES", "JobTimer", "JobTimes", "bucket_of", "counted"]
+__all__ = [
+    "BUCKETS",
+    "MICROSECONDS",
+    "MOST_SECONDS",
+    "NO_TIMES",
+    "JobTimer",
+    "JobTimes",
+    "bucket_of",
+    "counted",
+    "possible",
+]
 
 BUCKETS = 48  # the last of which has all times from two years on
 MICROSECONDS = 1e6  # in a second
@@ -22,6 +32,11 @@ MOST_SECONDS = 1e9
 """Longest time that a report may say: thirty years. Sums of such times never become infinite."""
 
 MOST_JOBS = 1 << 24
+
+
+def possible(seconds: float) -> float:
+    """Return a time that was taken; 0 for one that cannot be: somebody has set the clock."""
+    return seconds if 0.0 <= seconds < MOST_SECONDS else 0.0
 
 
 def bucket_of(seconds: float) -> int:
@@ -122,7 +137,7 @@ class JobTimer:
         counts[0] -= 1  # what the first one has noted
         counts[0] += sum(counts[BUCKETS:])
         found = tuple((bucket, jobs) for bucket, jobs in enumerate(counts[:BUCKETS]) if jobs)
-        return JobTimes(seconds, max(longest, took), found)
+        return JobTimes(seconds, possible(max(longest, took)), found)
 
 
 def counted(times: Iterable[float]) -> JobTimes:

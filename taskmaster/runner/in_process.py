@@ -34,6 +34,7 @@ from taskmaster.runner.left_open import LeftOpen
 from taskmaster.runner.loading import LoadedRun
 from taskmaster.runner.local_slave import SlaveKind
 from taskmaster.runner.loop import Loop
+from taskmaster.runtime import replaced_clock
 from taskmaster.runtime.at_fork import forget_in_children
 from taskmaster.runtime.context import HERE
 from taskmaster.runtime.signals import Signals
@@ -186,6 +187,7 @@ class InProcessSlave:
         self._running = self._idle = self._torn_down = False
         self._timer: threading.Timer | None = None
         self._nice = 0.0
+        self._clock = time.monotonic
         self._worked = (0.0, 0.0)  # until when, and for how long
         self._loop = Loop()
         count_as_users(callbacks.handle)
@@ -253,6 +255,8 @@ class InProcessSlave:
                 began = time.monotonic()
                 reports.append(self._run(batch))
                 self._sender.end_if_child()  # one that the callback has forked must not go on as a second run
+                if time.monotonic is not self._clock:  # a job has left it replaced
+                    replaced_clock.check(name_of(self._callbacks.handle))
                 self._worked = (now := time.monotonic(), now - began)
             if self._nice and answer.batches:
                 self._idle = True

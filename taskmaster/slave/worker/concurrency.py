@@ -26,6 +26,7 @@ from taskmaster.slave.ipc.scoreboard import ENDED, RUNNING, Scoreboard
 from taskmaster.slave.worker.attempts import begin_attempt
 from taskmaster.slave.worker.message_sender import MessageSender, WorkerBatch, flush
 from taskmaster.slave.worker.results import Calls
+from taskmaster.slave.worker.stopwatch import CLOCK, since
 from taskmaster.slave.worker.unawaited import Unawaited
 
 __all__ = ["Overtime", "run_coroutines", "run_threads"]
@@ -70,7 +71,7 @@ class ConcurrentJobs:
                 if batch.alone and busy:
                     return None
                 self._next[region] = self._open[region] = 0
-                self._began[region] = time.perf_counter()
+                self._began[region] = CLOCK()
                 self._started[region], self._took[region] = {}, []
                 self._scoreboard.heads[region][1] = 0
             if batch.alone and busy:
@@ -81,7 +82,7 @@ class ConcurrentJobs:
                 if index < self._scoreboard.heads[region][0]:
                     self._next[region] += 1
                     self._open[region] += 1
-                    self._started[region][index] = time.perf_counter()
+                    self._started[region][index] = CLOCK()
                     return batch, index
                 self._scoreboard.states[region][index] = 0
             if batch.alone and self._open[region]:
@@ -93,7 +94,7 @@ class ConcurrentJobs:
     def end(self, batch: WorkerBatch, index: int, exc: BaseException | None, *, timed_out: bool = False) -> None:
         """Note that a job has ended, with an exception or without."""
         region = batch.region
-        self._took[region].append(time.perf_counter() - self._started[region].pop(index))
+        self._took[region].append(since(self._started[region].pop(index)))
         if timed_out and batch.timeout is not None:
             self._sender.timed_out(region, index, batch.timeout)
         elif exc is not None:
@@ -113,7 +114,7 @@ class ConcurrentJobs:
             stop = self._next.pop(region)
             del self._open[region], self._started[region]
             flush()
-            seconds = time.perf_counter() - self._began.pop(region)
+            seconds = since(self._began.pop(region))
             self._sender.say(BatchEnded(region, stop, seconds, counted(self._took.pop(region))))
 
 

@@ -10,7 +10,6 @@ import errno
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Any
@@ -32,6 +31,7 @@ from taskmaster.slave.ipc.messages import (
 )
 from taskmaster.slave.ipc.scoreboard import Scoreboard
 from taskmaster.slave.ipc.unusable import Cause
+from taskmaster.slave.worker.stopwatch import CLOCK
 from taskmaster.transport.channel import Channel
 
 __all__ = ["MessageSender", "WorkerBatch", "capped", "flush", "message_of"]
@@ -54,7 +54,7 @@ class WorkerBatch:
         alone: Nothing else may run in this worker meanwhile.
         unpickle: Opens one job; None unless the jobs are separate.
         timeout: Seconds that a job may take, None for any time.
-        began: When the batch began, by ``time.perf_counter``.
+        began: When the batch began, by the ``stopwatch``.
     """
 
     region: int
@@ -63,7 +63,7 @@ class WorkerBatch:
     alone: bool
     unpickle: Callable[[bytes], Any] | None = None
     timeout: float | None = None
-    began: float = field(default_factory=time.perf_counter)
+    began: float = field(default_factory=CLOCK)
 
     def opening(self, handle: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """Return the callback for these jobs; where they are separate it opens each of them itself,
@@ -198,7 +198,7 @@ def flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError, AttributeError):
+        except Exception:  # noqa: S110  # a callback may have put anything in their place
             pass
 
 

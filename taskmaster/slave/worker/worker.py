@@ -43,6 +43,7 @@ from taskmaster.slave.worker.job_lists import JobLists
 from taskmaster.slave.worker.message_sender import MessageSender, WorkerBatch, flush
 from taskmaster.slave.worker.open_files import Inherited
 from taskmaster.slave.worker.results import Calls, NothingRan, Results
+from taskmaster.slave.worker.stopwatch import CLOCK, since
 from taskmaster.slave.worker.unawaited import Unawaited, count_as_users
 from taskmaster.transport.channel import Channel
 
@@ -193,11 +194,11 @@ def run_one_by_one(batches: Iterator[WorkerBatch], calls: Calls) -> None:
     for batch in batches:
         refresh_connections()  # the worker may have waited for it for hours
         call = failing_if_open(batch.opening(calls.handle))
-        timer = JobTimer(call, time.perf_counter) if each >= TIMED_SECONDS else None
-        batch.began = time.perf_counter()
+        timer = JobTimer(call, CLOCK) if each >= TIMED_SECONDS else None
+        batch.began = CLOCK()
         stop = _run(batch, calls, call if timer is None else timer.timed)
         calls.sender.end_if_child()
-        seconds = time.perf_counter() - batch.began
+        seconds = since(batch.began)
         times = NO_TIMES if timer is None else timer.times(seconds)
         each = seconds / max(1, stop)
         refresh_connections()
@@ -254,7 +255,7 @@ def run_together(batches: Iterator[WorkerBatch], calls: Calls) -> None:
 def _run_at_once(batch: WorkerBatch, calls: Calls, unawaited: Unawaited, lists: JobLists, in_turn: InTurn) -> None:
     scoreboard, sender = calls.scoreboard, calls.sender
     refresh_connections()
-    began = time.perf_counter()
+    began = CLOCK()
     region = batch.region
     scoreboard.heads[region][1] = 0
     scoreboard.states[region][: len(batch.jobs)] = bytes([RUNNING]) * len(batch.jobs)
@@ -284,7 +285,7 @@ def _run_at_once(batch: WorkerBatch, calls: Calls, unawaited: Unawaited, lists: 
     scoreboard.heads[region][1] = stop
     refresh_connections()
     flush()
-    sender.say(BatchEnded(region, stop, time.perf_counter() - began))
+    sender.say(BatchEnded(region, stop, since(began)))
 
 
 def _opened(batch: WorkerBatch, stop: int, calls: Calls) -> tuple[list[int], list[Any]]:
