@@ -279,6 +279,25 @@ def test_what_a_callback_has_left_to_be_done_is_done(playground: Playground, kin
     assert written(playground) == list(range(40))
 
 
+@pytest.mark.parametrize("how", ["begin(job)", mostly_slow(["later(job)"])[0]])
+def test_threads_that_jobs_begin_in_threads_are_waited_for(playground: Playground, how: str) -> None:
+    """They were daemons, as the worker's own threads were, and what they had to do was lost."""
+    left = f"""
+        import threading
+        def begin(job):
+            threading.Timer(0.5, note, [job]).start()
+        async def later(job):
+            begin(job)
+        def handle_job(job):
+            return {how}
+    """
+    playground.write("left.py", dedented(left))
+    run = playground.run("tm-run", "left.py", "2", "--threads=2", "--progress=none")
+
+    assert run.process.returncode == 0, run.output
+    assert written(playground) == list(range(40))
+
+
 @pytest.mark.parametrize("stop", ["--limit=20", "signal"])
 def test_a_run_that_is_stopped_loses_nothing_either(playground: Playground, stop: str) -> None:
     """What is settled has been written when the run ends."""

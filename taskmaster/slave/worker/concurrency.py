@@ -172,9 +172,11 @@ def run_threads(batches: Iterator[WorkerBatch], calls: Calls, count: int, unawai
 
 
 def _started(loop: Callable[[], None], count: int) -> list[threading.Thread]:
-    """Return threads that run a function, which have been started."""
+    """Return threads that run a function, which have been started. They are no daemons: the threads
+    that a callback starts in them would be daemons, too, and would not be waited for.
+    """
     run = with_activated(loop)
-    threads = [threading.Thread(target=run, name=f"taskmaster-{number}", daemon=True) for number in range(count)]
+    threads = [threading.Thread(target=run, name=f"taskmaster-{number}") for number in range(count)]
     for thread in threads:
         thread.start()
     return threads

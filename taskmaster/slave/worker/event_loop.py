@@ -176,9 +176,8 @@ class EventLoop:
     def _share(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run_shared, args=(loop,), name="taskmaster-loop", daemon=True
-                )
+                # No daemon: the threads that are started in it would be daemons, too.
+                self._thread = threading.Thread(target=self._run_shared, args=(loop,), name="taskmaster-loop")
                 self._thread.start()
 
 
