@@ -31,6 +31,7 @@ from taskmaster.user_code.code_version import (
     callback_of,
     code_in_memory,
     code_of,
+    definition_of,
     importable,
     real_path_in_memory,
     real_path_of,
@@ -70,6 +71,8 @@ class LoadedRun:
         slave_target: What slaves are started with; None if they cannot be started elsewhere.
         callback: Module of the callback that belongs to the jobs; "" if none does.
         code: Digest of the file with that callback; "" if that is not known.
+        definition: Where the callback is defined that a script has given and workers import; "" if
+            there is none.
         callback_file: Real path of that file; "" if there is none, or if it is not compared.
         pace: What the user has named as ``pace``; None if nothing is.
     """
@@ -85,6 +88,7 @@ class LoadedRun:
     given: tuple[Any, ...] = ()
     callback: str = ""
     code: str = ""
+    definition: str = ""
     callback_file: str = ""
     pace: Pace | None = None
 
@@ -238,5 +242,6 @@ def load_script(
         given=(callback, jobs),
         callback=callback_of(slave_target) if slave_target else callback_in_memory(callback),
         code=code_of(slave_target) if slave_target else code_in_memory(callback),
+        definition=definition_of(callback) if slave_target else "",
         callback_file=real_path_of(slave_target) if slave_target else real_path_in_memory(callback),
     )

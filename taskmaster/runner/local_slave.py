@@ -104,6 +104,7 @@ class LocalSlaveSpec:
             path=tuple(sys.path),
             quiet=True,
             code=loaded.code,
+            definition=loaded.definition,
         )
         return LocalSlave(Instructions(config, key, options.log_level), write, self._fork_server, self.prefork)
 

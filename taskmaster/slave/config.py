@@ -39,6 +39,7 @@ class SlaveConfig:
         path: Where else modules are looked for; the master's ``sys.path`` in a local run.
         quiet: Say nothing of the slave's own; the master of a local run speaks for it.
         code: Digest of the callback's file, "" if that is not known.
+        definition: Where the callback is defined that a script has given, "" if it is not compared.
         elsewhere: It runs on an engine, which has only those of the user's files that travel with
             it.
         fork_server: Control socket of a fork server that is there already.
@@ -61,6 +62,7 @@ class SlaveConfig:
     path: tuple[str, ...] = ()
     quiet: bool = False
     code: str = ""
+    definition: str = ""
     elsewhere: bool = False
     fork_server: socket.socket | None = None
     fork_server_process: Forked | None = None

@@ -24,11 +24,15 @@ __all__ = [
     "code_in_memory",
     "code_of",
     "code_of_file",
+    "definition_of",
     "file_of",
     "importable",
     "real_path_in_memory",
     "real_path_of",
 ]
+
+
+MOST_LAYERS = 20  # functions around functions
 
 
 def callback_of(target: str) -> str:
@@ -102,6 +106,21 @@ def importable(callback: Callable[[Any], Any]) -> str | None:
     if getattr(sys.modules.get(str(module)), name, None) is not callback:
         return None
     return f"{module}:{name}"
+
+
+def definition_of(callback: Callable[[Any], Any]) -> str:
+    """Return where a function is defined, with the functions that it wraps, in a form that two
+    processes can compare: whoever has put another one under its name, as a decorator that a script
+    applies does, has done it in one process only.
+    """
+    layers: list[str] = []
+    function: Any = callback
+    while function is not None and len(layers) < MOST_LAYERS:
+        code = getattr(getattr(function, "__func__", function), "__code__", None)
+        kind = type(function).__qualname__
+        layers.append(kind if code is None else f"{code.co_qualname}:{code.co_firstlineno}")
+        function = getattr(function, "__wrapped__", None)
+    return " around ".join(layers)
 
 
 def code_in_memory(callback: Callable[[Any], Any]) -> str:

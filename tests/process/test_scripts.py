@@ -101,6 +101,23 @@ def test_jobs_of_a_class_that_the_script_defines_arrive(playground: Playground) 
     assert len(playground.ledger.ended()) == 30
 
 
+@pytest.mark.parametrize("put", ["kept(named.handle)", "functools.lru_cache(named.handle)", "named.handle"])
+def test_what_a_script_has_put_in_a_modules_place_is_not_left_out(playground: Playground, put: str) -> None:
+    """Workers import the module anew: they ran what is there, and not what the script had given."""
+    playground.write("named.py", "import functools\n@functools.lru_cache\ndef handle(n):\n    print('ran', n)\n")
+    playground.write(
+        "script.py",
+        "import functools, named\nfrom taskmaster import Taskmaster\n"
+        "def kept(function):\n    return functools.wraps(function)(lambda n: function(n))\n"
+        "if __name__ == '__main__':\n"
+        f"    named.handle = {put}\n    Taskmaster(named.handle, [1], progress='none').start()\n",
+    )
+    script = playground.run("python", "script.py")
+
+    assert script.process.returncode == (0 if put == "named.handle" else 2), script.output
+    assert put == "named.handle" or "Taskmaster(lambda job: named.handle(job), ...)" in script.output
+
+
 def test_a_script_with_threads_is_told_what_to_do(playground: Playground) -> None:
     """Forking it would not be safe."""
     playground.write(

@@ -19,6 +19,7 @@ class WorkerSpec(NamedTuple):
         threads: How many jobs run at once, if the callback is a plain function.
         concurrency: How many jobs run at once, if it is a coroutine function.
         path: Where else modules are looked for.
+        definition: Where the callback is defined that a script has given, "" if it is not compared.
         elsewhere: It runs on an engine, which has only those of the user's files that travel with
             it.
     """
@@ -27,12 +28,14 @@ class WorkerSpec(NamedTuple):
     threads: int = 1
     concurrency: int = 1
     path: tuple[str, ...] = ()
+    definition: str = ""
     elsewhere: bool = False
 
     @classmethod
     def of(cls, config: SlaveConfig) -> WorkerSpec:
         """Return what the workers of a slave are."""
-        return cls(config.target, config.threads, config.concurrency, config.path, config.elsewhere)
+        definition = "" if config.fork_server else config.definition  # such a fork server brings its callback along
+        return cls(config.target, config.threads, config.concurrency, config.path, definition, config.elsewhere)
 
     @property
     def slots(self) -> int:
@@ -46,5 +49,5 @@ class WorkerSpec(NamedTuple):
     @classmethod
     def from_line(cls, line: bytes) -> WorkerSpec:
         """Return what ``to_line`` gave."""
-        target, threads, concurrency, path, elsewhere = json.loads(line)
-        return cls(target, threads, concurrency, tuple(path), elsewhere)
+        target, threads, concurrency, path, *more = json.loads(line)
+        return cls(target, threads, concurrency, tuple(path), *more)

@@ -14,6 +14,7 @@ from taskmaster.records import record
 from taskmaster.slave.worker.results import NothingRan
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.arity import TOGETHER, check_callbacks, takes_lists
+from taskmaster.user_code.code_version import definition_of
 
 __all__ = ["Callbacks", "Classes", "classes_of", "is_async", "load", "name_of"]
 
@@ -70,17 +71,28 @@ def _seconds(exc: BaseException) -> float:
     return min(after, LONGEST_RETRY_SECONDS) if 0.0 <= after < math.inf else -1.0
 
 
-def load(text: str) -> Callbacks:
+def load(text: str, definition: str = "") -> Callbacks:
     """Return the callbacks of a target.
 
+    Args:
+        text: the target.
+        definition: where the script that gave the callback has it defined; "": it is not compared.
+
     Raises:
-        TargetError: it does not import, has no ``handle_job``, or one that takes no job; or its
-            rules for exceptions are none.
+        TargetError: it does not import, has no ``handle_job``, or one that takes no job, or another
+            one than the script; or its rules for exceptions are none.
     """
     parsed = targets.parse(text)
     module = targets.load(parsed)
     where = f" in {module.__name__}"
     found_as, handle = targets.find_named(module, parsed, ["handle_job", TOGETHER])
+    if definition and (found := definition_of(handle)) != definition:
+        raise TargetError(
+            f"The callback {text} that the script has given is not the one that a worker imports by that name: it is "
+            f"{definition}, and that is {found}. What a script puts in a module's place is there in its own process "
+            "alone: decorate the function where it is defined, or give another one, as in "
+            f"Taskmaster(lambda job: {text.replace(':', '.')}(job), ...)."
+        )
     setup, teardown = targets.optional(module, "setup"), targets.optional(module, "teardown")
     check_callbacks(handle, setup, teardown, found_as=found_as)
     return Callbacks(

@@ -79,7 +79,7 @@ def work(
     forked = callbacks is not None
     sender = MessageSender(channel, elsewhere=spec.elsewhere)
     sys.path += [folder for folder in spec.path if folder not in sys.path]
-    callbacks = callbacks or _loaded(spec.target, sender)
+    callbacks = callbacks or _loaded(spec, sender)
     if callbacks is None or not _set_up(callbacks, sender, loop):
         return [], 0.0
     sender = MessageSender(channel, callbacks.kind, scoreboard, forked=forked, elsewhere=spec.elsewhere)
@@ -106,10 +106,10 @@ def work(
     return problems, sender.end_by
 
 
-def _loaded(target: str, sender: MessageSender) -> Callbacks | None:
+def _loaded(spec: WorkerSpec, sender: MessageSender) -> Callbacks | None:
     """Return the callbacks of a target; tell the supervisor where that fails, and return None."""
     try:
-        return load(target)
+        return load(spec.target, spec.definition)
     except TargetError as exc:
         sender.cannot_run(Cause.TARGET, str(exc), exc, exc.user_traceback or "")
         return None

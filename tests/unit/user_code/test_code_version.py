@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 
 import pytest
 
-from taskmaster.user_code.code_version import callback_in_memory, callback_of, code_of, code_of_file
+from taskmaster.user_code.code_version import callback_in_memory, callback_of, code_of, code_of_file, definition_of
 
 BOMB = "raise SystemExit('nothing of the user may be imported')\n"
 
@@ -123,3 +125,22 @@ def test_a_function_of_a_script_is_called_after_the_script(tmp_path, monkeypatch
     handle.__module__ = "pkg.jobs"
     assert callback_in_memory(handle) == "jobs"
     assert callback_in_memory(object()) == ""
+
+
+def around(function: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(function)
+    def wrapper() -> None:
+        function()
+
+    return wrapper
+
+
+def test_a_function_and_what_was_put_around_it_are_told_apart() -> None:
+    """By all layers: each may be put there by another process."""
+    one = definition_of(around)
+
+    assert one == f"around:{around.__code__.co_firstlineno}"
+    assert definition_of(around(around)) == definition_of(around(around)) != one
+    assert definition_of(around(around)).endswith(f" around {one}")
+    assert definition_of(functools.lru_cache(around)) == f"_lru_cache_wrapper around {one}"
+    assert definition_of(print) == "builtin_function_or_method"
