@@ -42,7 +42,8 @@ import psutil
 from taskmaster.model import Answer, AnswerState, WireBatch
 from taskmaster.slave.master_link import MasterLink, SlaveFacts, Welcome
 from taskmaster.slave.pool.batch_size import BatchSize
-from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
+from taskmaster.slave.pool.held_batch import HeldBatch
+from taskmaster.slave.pool.in_flight import InFlight
 from taskmaster.transport.address import Address
 
 IDEAL = 20  # jobs a second that a worker can do at most: each sleeps for 50 ms

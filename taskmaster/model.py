@@ -344,8 +344,8 @@ class Answer(NamedTuple):
             started.
         stale: Tokens whose leases are no longer the slave's: what has not started of them is not
             started any more, and what comes of the rest is not reported.
-        tickets: (token, index, number): that job is parked now, and the number names it. A slave
-            that still runs it when the master is restarted shows this to the new one.
+        tickets: (token, index, number): that job is parked, and the number names it. A slave that
+            still has it when the master is restarted shows this to the new one.
         rest: How long a worker rests after a batch from now on, in multiples of the time that the
             batch took.
         work: Seconds of work that a batch should be.

@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.fleet.simulated_master import Costs, Ranges, Rows, SimulatedMaster
 from benchmarks.fleet.simulated_slaves import TICK_SECONDS, Fleet, Shape
 from taskmaster.master.broker.limits import Limits
+from taskmaster.runner.live_settings import RECLAIM_SECONDS
 
 WARM_UP = 0.05  # of the length of a job, before the steady state is measured
 SEEN_SECONDS = 0.05  # between two looks whether jobs of a lost rack are out again
@@ -164,7 +165,7 @@ def measure(
     """
     starts = iter(range(1, 100))
     workers = shape.slaves * shape.workers
-    limits = Limits(span_follows=True)
+    limits = Limits(span_follows=True, reclaim=RECLAIM_SECONDS)
     until = time.monotonic() + budget
 
     def start(now: Callable[[], float]) -> SimulatedMaster:

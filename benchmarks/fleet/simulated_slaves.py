@@ -229,8 +229,8 @@ class Fleet:
 
     def _hello(self, slave: Slave) -> None:
         shape = self.shape
-        works = [*slave.running.values(), *slave.waiting]
-        offers = [(work.token, 0, work.ticket) for work in slave.running.values() if work.ticket is not None]
+        works = [*slave.running.values(), *slave.waiting, *slave.ended]
+        offers = [(work.token, 0, work.ticket) for work in works if work.ticket is not None]
         info = {
             "protocol": PROTOCOL, "session": slave.id, "name": f"simulated:{slave.id[-6:]}", "workers": shape.workers,
             "slots": shape.workers, "held": [work.token for work in works], "offers": offers, "run": self.master.run,
@@ -239,16 +239,13 @@ class Fleet:
         }  # fmt: skip
         welcome = self._serve("hello", info, extra=CONNECT_SECONDS)
         taken = {token: new for token, _, new in welcome["taken"]}
-        running, slave.running = slave.running, {}
-        for token, work in running.items():
-            work.token = taken.get(token, "")
-            if work.token:
-                slave.running[work.token] = work
-            else:
-                slave.stale[work] = None
-        slave.waiting.clear()
+        for work in works:
+            work.token = taken.get(work.token, "")
+        slave.stale.update((work, None) for work in slave.running.values() if not work.token)
+        slave.running = {work.token: work for work in slave.running.values() if work.token}
+        slave.waiting = deque(work for work in slave.waiting if work.token)
+        slave.ended = [work for work in slave.ended if work.token]
         slave.fresh.clear()
-        slave.ended.clear()
         slave.away, slave.said_at, slave.ask_at, slave.due = False, self.now, 0.0, NEVER
         self.welcome += 1
         self._soon(slave)
@@ -274,7 +271,7 @@ class Fleet:
         reports = [finished(work.token, work.jobs, work.seconds) for work in ended]
         while slave.fresh and slave.fresh[0].began <= self.now - LONG_JOB_SECONDS:
             work = slave.fresh.popleft()
-            if work.token in slave.running:
+            if work.token in slave.running and work.ticket is None:
                 reports.append(Report(work.token, 0, keep=work.jobs, long=(0,), worker=1).to_wire())
         free = 2 * workers - len(slave.running) - len(slave.stale) - len(slave.waiting)
         asks = free if ended or self.now >= slave.ask_at else 0
@@ -284,11 +281,12 @@ class Fleet:
         slave.patient = slave.gather > 0 and work > BATCH_SECONDS
         slave.said_at = self.now
         self.handled += sum(work.jobs for work in ended)
-        for token, jobs, *_ in batches:
-            slave.waiting.append(Work(token, jobs))
+        given = {token: Work(token, jobs) for token, jobs, *_ in batches}
+        slave.waiting.extend(given.values())
         for token, _, ticket in tickets:
-            if token in slave.running:
-                slave.running[token].ticket = ticket
+            work = given.get(token) or slave.running.get(token)
+            if work is not None:
+                work.ticket = ticket
         self._fill(slave)
         slave.every = min(RENEW_SECONDS, pause)
         if batches and asks > len(batches):

@@ -32,7 +32,8 @@ from taskmaster.slave.ipc.unusable import Cause, Unusable
 from taskmaster.slave.pool.batch_size import BatchSize
 from taskmaster.slave.pool.buffers import Buffer
 from taskmaster.slave.pool.contract import Room
-from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
+from taskmaster.slave.pool.held_batch import HeldBatch
+from taskmaster.slave.pool.in_flight import InFlight
 from taskmaster.slave.pool.worker_ends import WORKER_END_SECONDS, WorkerEnds
 from taskmaster.units import show_count
 
@@ -212,7 +213,7 @@ class ExecutorPool:
         Dask lets a call be cancelled that runs, and runs it on: as many as there are workers, the
         first ones, are taken to have begun.
         """
-        token = held.lent.token
+        token = (held.origin or held).lent.token
         sent = self._submitted.get(token)
         begun = [one for one, sent in self._submitted.items() if not sent.future.done()][: self._workers]
         if sent is not None and token not in begun and sent.future.cancel():

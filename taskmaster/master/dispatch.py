@@ -168,6 +168,7 @@ class Dispatch:
                 if lease is None:
                     break
                 throttle.spend(lease.keep)
+                broker.takeover.lent(slave, lease)
                 leases.append(lease)
                 left -= int(per_job * lease.keep) + 1
             if leases:

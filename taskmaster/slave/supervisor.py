@@ -294,10 +294,10 @@ class Supervisor:
         for token, index, new in welcome.taken:
             self._in_flight.adopt(token, index, new)
         if another:
-            # Its leases are all its own: what runs here may run on, what has not started is not
-            # started any more.
+            # Its leases are all its own: what runs may run on, what is leased anew may start.
             for held in self._in_flight.void(former):
-                self._pool.recall(held, 0)
+                if len(held.heirs) < held.lent.count:
+                    self._pool.recall(held, 0)
         else:
             self._in_flight.unanswered()
 

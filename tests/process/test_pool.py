@@ -23,7 +23,8 @@ from taskmaster.slave.ipc.unusable import Unusable
 from taskmaster.slave.ipc.worker_spec import WorkerSpec
 from taskmaster.slave.pool.batch_size import BatchSize
 from taskmaster.slave.pool.fork_client import ForkClient
-from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
+from taskmaster.slave.pool.held_batch import HeldBatch
+from taskmaster.slave.pool.in_flight import InFlight
 from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.worker_process import WorkerProcess
 

@@ -115,3 +115,54 @@ def test_a_long_job_whose_slave_is_gone_too_runs_again(playground: Playground) -
     assert master.end() == 0, master.output
     assert slave.end() == 0, slave.output
     assert set(playground.ledger.ended()) == set(map(str, range(20)))
+
+
+PARKED = """
+import os, time
+from taskmaster import Job
+
+class Ranges:
+    parked = True
+
+    def iterate(self, last):
+        for first in range(0 if last is None else last[1], 90):
+            yield Job((first, first + 1), first)
+
+def get_jobs():
+    return Ranges()
+
+def note(what, key):
+    fd = os.open(os.environ["LEDGER"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.write(fd, f"{what} {key} {os.getpid()}\\n".encode())
+    os.close(fd)
+
+def handle_job(first):
+    note("start", first)
+    time.sleep(0.7)
+    note("end", first)
+"""
+
+
+@pytest.mark.timeout(120)
+def test_parked_jobs_outlive_their_master_however_short_they_are(playground: Playground) -> None:
+    """What runs at the moment when the master is killed is started once, and its end counts."""
+    playground.write("mod.py", PARKED)
+    where = f"--host=127.0.0.1:{free_port()}"
+    words = ("tm-master", "mod", where, "--progress=none")
+    master = playground.start(*words)
+    slave = playground.start("tm-slave", "mod", where, "--processes=4", "--batch=1")
+    caught: set[str] = set()
+    for ended in (10, 30, 50):
+        wait_for("jobs to end", lambda ended=ended: len(playground.ledger.ended()) >= ended)
+        master.kill()
+        running = {key for key, _ in playground.ledger.running()}
+        assert running, "the slave has no work in hand"
+        caught |= running
+        master = playground.start(*words)
+
+    assert master.end(60) == 0, master.output
+    assert slave.end() == 0, slave.output
+    starts = [key for what, key, _ in playground.ledger.lines() if what == "start"]
+    assert set(playground.ledger.ended()) == set(map(str, range(90)))
+    assert len(caught) >= 6
+    assert {key for key in caught if starts.count(key) > 1} == set()

@@ -32,7 +32,8 @@ from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.master.records.job_records import ParkedJob
 from taskmaster.master.records.run_record import Checkpoint, RunRecord
 from taskmaster.model import PROTOCOL, Answer, Failure, FailureKind, Job
-from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
+from taskmaster.slave.pool.held_batch import HeldBatch
+from taskmaster.slave.pool.in_flight import InFlight
 
 
 class Violation(AssertionError):

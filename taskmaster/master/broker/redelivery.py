@@ -27,6 +27,7 @@ HALVE_AFTER = 2
 ELSEWHERE_SECONDS = 2.0  # how long a failed job is kept for another slave than the one where it failed
 SUSPECTS_EVERY = 16  # batches; one of them may be a job that is tried again after its worker died
 INHERITED_JOBS = 1024  # most jobs of a batch of parked ones: to cut one job out of it copies no more than these
+LONGEST_RECLAIM = 12  # times ``reclaim`` that jobs are kept while slaves come back that were at them
 LOOKED_AT_BATCHES = 100  # batches that are looked at for one that a slave may have; then the next ones, the next time
 
 
@@ -66,6 +67,7 @@ class Redelivery:
         self._now = 0.0
         self._withholds = False
         self._withhold_until: float | None = None
+        self._withhold_most = 0.0
         self.running_lost = 0
         self._has_companies = False  # a batch has wanted little company once
         self._ward: str | None = None  # slave that gets nothing until a job that others were lost with fits
@@ -107,6 +109,7 @@ class Redelivery:
         self._now = now
         if self._withhold_until is None:
             self._withhold_until = now + self._limits.reclaim
+            self._withhold_most = now + LONGEST_RECLAIM * self._limits.reclaim
         if self._withholds and now >= self._withhold_until:
             self._withholds = False
             # The long line stays as it is, and takes the other one over.
@@ -257,12 +260,18 @@ class Redelivery:
     # -- jobs go -----------------------------------------------------------------------------------
 
     def cut_out(self, position: int) -> Batch | None:
-        """Take the one job at a position out, None if it is not here."""
-        for line in (self._returned, self._withheld):
+        """Take the one job at a position out, for a slave that has it; None if it is not here.
+
+        Others are kept for their slaves for a while from now on: a large fleet does not come back
+        within seconds.
+        """
+        for line in (self._withheld, self._returned):
             holder = line.holder(position)
             if holder is not None:
                 self._forget_lost(holder.origin)
-                return line.cut_out(position)
+                if self._withhold_until is not None:
+                    self._withhold_until = min(self._withhold_most, self._now + self._limits.reclaim)
+                return line.cut_out(holder, position)
         return None
 
     def isolates(self, slave: ConnectedSlave) -> bool:

@@ -68,13 +68,10 @@ class Returned:
         self._count(batch, 1)
         return head
 
-    def cut_out(self, position: int) -> Batch | None:
-        """Take the one job at a position out, None if it is not here. Those after it in its batch
+    def cut_out(self, batch: Batch, position: int) -> Batch:
+        """Take the one job at a position out of a batch that is here. Those after it in the batch
         keep their place, those before it come next.
         """
-        batch = self.holder(position)
-        if batch is None:
-            return None
         if position > batch.first:
             self.append_first(self.split(batch, position - batch.first))
         if len(batch) > 1:

@@ -47,7 +47,7 @@ class ConnectedSlave:
             seen to end.
         leases: tokens of the batches in its hands.
         asked: tokens of the batches of which jobs are to be asked back.
-        long: tokens of the batches with a job that runs for long and has no ticket yet.
+        long: tokens of the batches with a job for which it is to have a ticket, and has none yet.
         idle: how often in a row it has asked for work and got none.
         turn: when it is to ask again by what the throttle has told it last.
         quiet: It gets nothing more, because an operator wants it so.

@@ -1,5 +1,5 @@
-"""Jobs that run for long: parked, and named to their slaves, so that a restarted master can take
-them over instead of starting them again.
+"""Jobs that are parked, because they run for long or were parked before they were handed out: named
+to their slaves, so that a restarted master can take them over instead of starting them again.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.model import Report
 
 __all__ = ["Takeover"]
+
+_ONLY_JOB = frozenset({0})
 
 
 class Takeover:
@@ -27,6 +29,17 @@ class Takeover:
         self._leases = leases
         self._parking = parking
         self._redelivery = redelivery
+
+    def lent(self, slave: ConnectedSlave, lease: Lease) -> None:
+        """Have the job of a batch named in the answer that hands it out, if it is parked already.
+
+        Of many jobs in a batch, none takes long, and to name them would take longer than to hand
+        them out again.
+        """
+        batch = lease.batch
+        if len(batch) == 1 and batch.first in self._parking and batch.kind is not BatchKind.REPLAYED:
+            lease.long = _ONLY_JOB
+            slave.long[lease.token] = None
 
     def note(self, lease: Lease, report: Report) -> None:
         """Have jobs parked that run for long, as the report says."""

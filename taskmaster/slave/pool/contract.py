@@ -10,7 +10,8 @@ from taskmaster.model import WireBatch
 from taskmaster.slave.ipc.messages import AboutRun
 from taskmaster.slave.pool.batch_size import BatchSize
 from taskmaster.slave.pool.buffers import Buffer
-from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
+from taskmaster.slave.pool.held_batch import HeldBatch
+from taskmaster.slave.pool.in_flight import InFlight
 from taskmaster.slave.pool.worker_ends import WorkerEnds
 
 __all__ = ["MakePool", "Room", "SlavePool", "SlaveWorkforce"]

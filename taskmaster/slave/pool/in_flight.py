@@ -7,151 +7,18 @@ answered the report of its end.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import field, replace
 
 from taskmaster.job_times import NO_TIMES, JobTimes
-from taskmaster.model import Failure, FailureKind, Report, ReportEnd, WireBatch
-from taskmaster.records import changing, record
+from taskmaster.model import Failure, Report, ReportEnd, WireBatch
+from taskmaster.slave.pool.held_batch import HeldBatch, ReportState
 
-__all__ = ["HeldBatch", "InFlight", "ReportState"]
+__all__ = ["InFlight"]
 
-SHORT_MESSAGE_CHARACTERS = 100  # kept of each failure's message when those of a batch are too large
-MOST_FAILURE_BYTES = 4 * 1024 * 1024  # most for the unreported failures of a batch; above it, texts are left out
 # Of what one exchange carries, beside the last batch in it: the master takes 16 MiB at once, and
 # 600,000 values, of which a failure has up to 13, and each job that has ended out of turn one.
 FAILURE_VALUES = 13
 MOST_REPORTED_BYTES = 2 * 1024 * 1024
 MOST_REPORTED_VALUES = 100_000
-
-
-@record()
-class ReportState:
-    """What a report says, without its texts: there is news where two of these differ.
-
-    Attributes:
-        upto: Every job before this index has ended.
-        extra: Indices beyond ``upto`` that have ended.
-        failures: How many failures it has.
-        keep: Jobs from this index on were given back.
-        end: How the batch ended, "" while it is worked on.
-        long: How many jobs have been running for long.
-        worker: Process id of the worker in which one has been; 0 if none has.
-    """
-
-    upto: int
-    extra: tuple[int, ...]
-    failures: int
-    keep: int
-    end: ReportEnd
-    long: int
-    worker: int
-
-
-@changing()
-class HeldBatch:
-    """A batch in this slave's hands.
-
-    Attributes:
-        lent: What the master sent, without the jobs themselves.
-        keep: Jobs from this index on were given back.
-        upto: Every job before this index has ended.
-        extra: Indices beyond ``upto`` that have ended.
-        failures: Failed jobs that the master does not know of for certain.
-        end: How the batch ended, as in ``Report``; "" while it is worked on.
-        suspects: Indices that were running when the worker died, or that the failed call was given.
-        detail: How the worker died.
-        beside: In how many batches jobs were running when all workers were killed at once; else 0.
-        stale: The lease is no longer this slave's; nothing is reported.
-        told: What the last answered report said, None if the master may know nothing.
-        failed: How many of its jobs failed here.
-        texts: Bytes of ``failures``, at most.
-        together: Its jobs are given to one call.
-        long: Indices of jobs that have been running for long, in the order in which that was seen.
-        tickets: By index, the numbers that name those of them that the master has parked.
-        seconds: What the worker took for the batch, once it has finished.
-        times: How long its jobs took, each of them, once it has finished.
-        worker: Process id of the worker in which a job has been running for long; 0 if none has.
-        heirs: By index, jobs of a stale batch that another master has leased to this slave anew.
-    """
-
-    lent: WireBatch
-    keep: int
-    upto: int = 0
-    extra: tuple[int, ...] = ()
-    failures: list[Failure] = field(default_factory=list)
-    end: ReportEnd = ReportEnd.OPEN
-    suspects: tuple[int, ...] = ()
-    detail: str = ""
-    beside: int = 0
-    stale: bool = False
-    told: ReportState | None = None
-    failed: int = 0
-    texts: int = 0
-    together: bool = False
-    long: dict[int, None] = field(default_factory=dict)
-    tickets: dict[int, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    times: JobTimes = NO_TIMES
-    worker: int = 0
-    heirs: dict[int, HeldBatch] = field(default_factory=dict)
-
-    @property
-    def state(self) -> ReportState:
-        """What a report would say now."""
-        return ReportState(self.upto, self.extra, len(self.failures), self.keep, self.end, len(self.long), self.worker)
-
-    def report(self) -> Report:
-        """Return the report of this batch."""
-        return Report(
-            self.lent.token,
-            self.upto,
-            self.extra,
-            tuple(self.failures),
-            self.keep,
-            self.end,
-            self.suspects,
-            self.detail,
-            self.together,
-            tuple(self.long),
-            self.seconds,
-            self.worker,
-            self.beside,
-            self.times,
-        )
-
-    def fail(self, failure: Failure) -> None:
-        """Note that a job has failed; it counts once the batch's progress passes the job."""
-        if failure.index >= self.keep:
-            return  # it was started at the moment it was given back, and runs elsewhere
-        if self.texts > MOST_FAILURE_BYTES:
-            left_out = "(left out: many other jobs of this batch have failed at once)\n"
-            message = failure.message[:SHORT_MESSAGE_CHARACTERS] if self.texts < 2 * MOST_FAILURE_BYTES else ""
-            failure = failure._replace(message=message, traceback=left_out)
-        self.failures.append(failure)
-        self.failed += failure.kind is not FailureKind.SKIP
-        self.texts += _length(failure)
-
-    def runs_long(self, index: int, worker: int = 0) -> None:
-        """Note that a job has been running for long in a worker; the master is told once."""
-        self.worker = worker
-        if index not in self.long and index not in self.tickets and not self.stale:
-            self.long[index] = None
-
-    def answered(self, sent: ReportState) -> None:
-        """Note that the master has the report that said ``sent``.
-
-        A failure counts in the report that says that its job has ended; until then it is reported
-        again. One of a job that another master may take over is reported to that one, too.
-        """
-        beyond = set(sent.extra)
-        kept = [
-            failure
-            for failure in self.failures[: sent.failures]
-            if not (failure.index < sent.upto or failure.index in beyond) or failure.index in self.tickets
-        ]
-        self.failures[: sent.failures] = kept
-        self.texts = sum(map(_length, self.failures))
-        self.told = replace(sent, failures=len(kept))
 
 
 class InFlight:
@@ -231,8 +98,7 @@ class InFlight:
         """Note that the one call that was given these jobs has raised."""
         held.extra = tuple(sorted({f.index for f in held.failures}.union(held.extra)))
         held.suspects = tuple(suspects)
-        held.failures.append(failure)
-        held.texts += _length(failure)
+        held.call_raised(failure)
         self._end(held, ReportEnd.RAISED)
 
     def unreadable(self, held: HeldBatch) -> None:
@@ -254,25 +120,33 @@ class InFlight:
         ]
 
     def ticket(self, token: str, index: int, number: int) -> None:
-        """Note that the master has parked a job that has been running for long."""
+        """Note that the master has parked a job, and what it is called."""
         held = self._held.get(token)
         if held is not None:
             held.tickets[index] = number
 
     def adopt(self, token: str, index: int, new: str) -> None:
-        """Note that another master has leased a job anew that this slave has been running."""
+        """Note that another master has leased a job anew that this slave has had before."""
         held = self._held.get(token)
         heir = self.take(WireBatch(new, 1, separate=False, alone=False, avoid=0, blob=b""))
         if held is None or index not in held.tickets:
             self.drop(heir)
             return
         heir.tickets[0] = held.tickets[index]
+        heir.origin, heir.together = held.origin or held, held.together
         held.heirs[index] = heir
+        self._pass_on(held)
+
+    def gave_back(self, held: HeldBatch, keep: int) -> None:
+        """Note that the jobs of a batch from ``keep`` on have not been started, and will not be."""
+        held.keep = min(held.keep, keep)
         self._pass_on(held)
 
     def _pass_on(self, held: HeldBatch) -> None:
         """Tell the heirs of a batch what has become of their job."""
         for index, heir in list(held.heirs.items()):
+            if index >= held.keep:
+                self.gave_back(heir, 0)
             ended = index < held.upto or index in held.extra
             if not (ended or held.end):
                 continue
@@ -282,6 +156,8 @@ class InFlight:
                     if failure.index == index:
                         heir.fail(failure._replace(index=0))
                 self.finish(heir, 1)
+            elif index in held.suspects and held.end is ReportEnd.RAISED:
+                self.raised(heir, [0], held.failures[-1]._replace(index=0))
             elif index in held.suspects:
                 self.crash(heir, [0], held.detail, timed_out=held.end is ReportEnd.TIMEOUT, beside=held.beside)
             else:
@@ -392,9 +268,3 @@ class InFlight:
         else:
             self.done += ended - held.failed
             self.failed += held.failed
-
-
-def _length(failure: Failure) -> int:
-    """Return the bytes that a failure takes in a frame, at most."""
-    texts = failure.type, failure.message, failure.traceback
-    return 256 + sum(len(text) if text.isascii() else 4 * len(text) for text in texts)

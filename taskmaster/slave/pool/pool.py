@@ -31,7 +31,8 @@ from taskmaster.slave.pool.batch_size import BatchSize
 from taskmaster.slave.pool.buffers import Buffer, Buffers
 from taskmaster.slave.pool.contract import Room
 from taskmaster.slave.pool.fork_client import ForkClient
-from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
+from taskmaster.slave.pool.held_batch import HeldBatch
+from taskmaster.slave.pool.in_flight import InFlight
 from taskmaster.slave.pool.rests import Rests
 from taskmaster.slave.pool.retirement import Retirement
 from taskmaster.slave.pool.watchdog import Watchdog
@@ -329,11 +330,12 @@ class Pool:
 
     def recall(self, held: HeldBatch, keep: int) -> None:
         """Give back the jobs of a batch from ``keep`` on that have not been started."""
+        origin = held.origin or held
         for worker in self.workers.values():
             for region, other in enumerate(worker.held):
-                if other is held:
-                    lowered = worker.scoreboard.lower(region, keep, held.lent.count, several=worker.several)
-                    held.keep = min(held.keep, lowered)
+                if other is origin:
+                    lowered = worker.scoreboard.lower(region, keep, origin.lent.count, several=worker.several)
+                    self._in_flight.gave_back(origin, lowered)
 
     def recall_all(self) -> None:
         """Give back every job that has not been started."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from taskmaster.slave.ipc.messages import ToSupervisor, ToWorker, to_plain, to_supervisor
 from taskmaster.slave.ipc.scoreboard import REGIONS, Scoreboard
-from taskmaster.slave.pool.in_flight import HeldBatch
+from taskmaster.slave.pool.held_batch import HeldBatch
 from taskmaster.slave.pool.output import Forwarder
 from taskmaster.transport.frames import FrameReader, frame
 

@@ -14,7 +14,8 @@ from taskmaster.runtime.signals import Signals
 from taskmaster.slave import supervisor as module
 from taskmaster.slave.config import SlaveConfig
 from taskmaster.slave.pool.contract import Room
-from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
+from taskmaster.slave.pool.held_batch import HeldBatch
+from taskmaster.slave.pool.in_flight import InFlight
 from taskmaster.slave.supervisor import Supervisor
 from taskmaster.transport.address import Address
 

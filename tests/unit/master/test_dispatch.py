@@ -10,12 +10,14 @@ from support.master import Master
 
 from taskmaster.errors import UsageError
 from taskmaster.master import dispatch
+from taskmaster.master.broker.batches import Batch, BatchKind
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.dispatch import RELAXED_REPORT_SECONDS, REPORT_SECONDS
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.records.job_identity import JobIdentity
+from taskmaster.master.records.job_records import ParkedJob
 from taskmaster.master.records.pickling import MAX_JOB_BYTES
 from taskmaster.master.throttle.throttle import Throttle
 from taskmaster.model import Job, Want, WireBatch
@@ -236,3 +238,13 @@ def test_batches_are_the_longer_the_more_workers_there_are(workers: int, seconds
     world.broker.slaves.workers = world.broker.slaves.fed_workers = workers
 
     assert world.dispatch.work == pytest.approx(seconds)
+
+
+def test_a_job_that_is_parked_is_named_with_its_batch() -> None:
+    """In the same answer, so that a slave whose master ends can show it to the next one."""
+    world = World([])
+    world.broker.parking.take_over([(-1, ParkedJob(4, "1", pickle.dumps(1), b"f" * 16))])
+    world.broker.redelivery.append(Batch(-1, [ParkedJob(4, "1", pickle.dumps(1), b"f" * 16)], BatchKind.PARKED))
+    (batch,) = world.batches(1, 1)
+
+    assert world.broker.takeover.tickets(world.slave) == ((batch.token, 0, world.broker.parking.ticket(-1)),)

@@ -13,7 +13,8 @@ import pytest
 from taskmaster.model import Failure, WireBatch
 from taskmaster.slave.ipc.messages import RunBatch, to_plain
 from taskmaster.slave.ipc.scoreboard import ENDED, NOT_BEGUN, OPENING, RUNNING, SCOREBOARD_BYTES, Scoreboard
-from taskmaster.slave.pool.in_flight import MOST_FAILURE_BYTES, MOST_REPORTED_BYTES, InFlight
+from taskmaster.slave.pool.held_batch import MOST_FAILURE_BYTES
+from taskmaster.slave.pool.in_flight import MOST_REPORTED_BYTES, InFlight
 from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.worker.message_sender import MessageSender, message_of
 from taskmaster.slave.worker.worker import read_batches

@@ -18,7 +18,8 @@ from taskmaster.slave.ipc.scoreboard import OPENING, SCOREBOARD_BYTES, Scoreboar
 from taskmaster.slave.ipc.worker_spec import WorkerSpec
 from taskmaster.slave.pool.batch_size import BatchSize
 from taskmaster.slave.pool.fork_client import ForkClient
-from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
+from taskmaster.slave.pool.held_batch import HeldBatch
+from taskmaster.slave.pool.in_flight import InFlight
 from taskmaster.slave.pool.pool import Pool
 from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.pool.watchdog import WITHOUT_SOCKET

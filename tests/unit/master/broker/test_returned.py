@@ -19,18 +19,23 @@ def jobs_of(line: Returned) -> list[list[int]]:
     return [batch.jobs for batch in line]
 
 
+def cut_out(line: Returned, position: int) -> Batch:
+    holder = line.holder(position)
+    assert holder is not None
+    return line.cut_out(holder, position)
+
+
 def test_a_job_is_cut_out_of_its_batch() -> None:
     """What stood before it comes next, what stood behind it keeps its place; no job is lost."""
     line = line_of(Batch(0, [0, 1]), Batch(2, [2, 3, 4, 5]))
 
-    single = line.cut_out(4)
+    single = cut_out(line, 4)
 
-    assert single is not None
     assert (single.first, single.jobs) == (4, [4])
     assert jobs_of(line) == [[2, 3], [0, 1], [5]]
     assert line.jobs == 5
-    assert line.cut_out(4) is None
-    assert [line.cut_out(position) is not None for position in (0, 1, 2, 3, 5)] == [True] * 5
+    assert line.holder(4) is None
+    assert [cut_out(line, position).jobs for position in (0, 1, 2, 3, 5)] == [[0], [1], [2], [3], [5]]
     assert (len(line), line.jobs) == (0, 0)
 
 

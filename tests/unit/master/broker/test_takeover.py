@@ -108,3 +108,41 @@ def test_a_slave_that_was_away_hears_of_the_ticket_that_it_did_not_have_yet() ->
     assert broker.takeover.tickets(back) == ((lease.token, 0, broker.parking.ticket(0)),)
     assert broker.takeover.tickets(back) == ()
     assert broker.recalls.of(back) == ((lease.token, 1),)
+
+
+def test_a_job_that_is_parked_is_named_when_it_is_handed_out() -> None:
+    """Once, and only where it is alone in its batch: many short ones are soon handed out again."""
+    broker = Broker("i", Limits(), resumed("9", [ParkedJob(at, str(at), b"x", bytes([at] * 16)) for at in range(99)]))
+    broker.batch_limit.note(1.0)
+    slave = enter(broker)
+    alone, several = take(broker, slave, 1), take(broker, slave, 3)
+    for lease in (alone, several):
+        broker.takeover.lent(slave, lease)
+
+    assert [(token, index) for token, index, _ in broker.takeover.tickets(slave)] == [(alone.token, 0)]
+    assert broker.takeover.tickets(slave) == ()
+
+
+def test_a_job_that_is_not_parked_is_not_named() -> None:
+    """Nothing is written down for each of a billion rows."""
+    broker = broker_with(range(3))
+    slave = enter(broker)
+    broker.takeover.lent(slave, take(broker, slave, 1))
+
+    assert broker.takeover.tickets(slave) == ()
+
+
+def test_jobs_are_kept_for_their_slaves_while_these_come_back() -> None:
+    """Those of a large fleet need longer than one slave is given; but not for ever."""
+    broker = Broker("i", Limits(reclaim=5.0), resumed("9", [ParkedJob(at, str(at), b"x", b"f") for at in range(99)]))
+    slave = enter(broker, workers=99)
+    broker.tick(0.0)
+    now, taken = 0.0, 0
+    while broker.take(slave, Want(1, 1)) is None:
+        ticket = broker.parking.ticket(taken - 99)
+        assert ticket is not None
+        assert broker.takeover.reclaim(slave, ticket) is not None
+        now, taken = now + 4.0, taken + 1
+        broker.tick(now)
+
+    assert (now, taken) == (60.0, 15)

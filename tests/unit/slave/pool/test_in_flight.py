@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from taskmaster.model import Failure, WireBatch
-from taskmaster.slave.pool.in_flight import MOST_REPORTED_VALUES, HeldBatch, InFlight
+from taskmaster.slave.pool.held_batch import HeldBatch
+from taskmaster.slave.pool.in_flight import MOST_REPORTED_VALUES, InFlight
 
 
 def take(in_flight: InFlight, token: str = "t", count: int = 10) -> HeldBatch:
@@ -190,6 +191,65 @@ def test_what_was_taken_over_can_still_crash(timed_out: bool) -> None:
 
     assert (report.token, report.end) == ("c.1", "timeout" if timed_out else "crashed")
     assert report.suspects == (0,)
+
+
+def test_what_ended_while_there_was_no_master_counts_with_the_next_one() -> None:
+    """A job that was named when it was handed out, in a batch of its own."""
+    in_flight = InFlight()
+    held = take(in_flight, "a.1", 1)
+    in_flight.ticket("a.1", 0, 7)
+    in_flight.finish(held, 1)
+    former = in_flight.tokens
+    in_flight.adopt("a.1", 0, "b.1")
+
+    assert in_flight.void(former) == []
+    (report,) = in_flight.reports()
+    assert (report.token, report.upto, report.end) == ("b.1", 1, "finished")
+
+
+def test_a_call_of_a_job_that_was_taken_over_can_raise() -> None:
+    """Its error is told as one of the call, and not as the death of a worker."""
+    in_flight = InFlight()
+    held = take(in_flight, "a.1", 1)
+    held.together = True
+    in_flight.ticket("a.1", 0, 7)
+    former = in_flight.tokens
+    in_flight.adopt("a.1", 0, "b.1")
+    in_flight.void(former)
+    in_flight.raised(held, [0], Failure(0, "E", "why", ""))
+    (report,) = in_flight.reports()
+
+    assert (report.token, report.end, report.suspects, report.together) == ("b.1", "raised", (0,), True)
+    assert [failure.message for failure in report.failures] == ["why"]
+
+
+def test_what_waits_and_was_taken_over_can_be_given_back() -> None:
+    """At once, also by the second master after the one that handed it out: another worker may wait
+    for it. When its turn would come here, it ends.
+    """
+    in_flight = InFlight()
+    held = take(in_flight, "a.1", 1)
+    in_flight.ticket("a.1", 0, 7)
+    for old, new in (("a.1", "b.1"), ("b.1", "c.1")):
+        former = in_flight.tokens
+        in_flight.adopt(old, 0, new)
+        in_flight.void(former)
+    heir = in_flight.by_token("c.1")
+
+    assert heir is not None
+    assert heir.origin is held
+
+    in_flight.gave_back(held, 0)
+
+    assert in_flight.urgent()
+    assert [(report.token, report.keep, report.end) for report in in_flight.reports()] == [("c.1", 0, "")]
+
+    in_flight.answered()
+    in_flight.finish(held, 0)
+
+    assert [(report.token, report.upto, report.end) for report in in_flight.reports()] == [("c.1", 0, "dropped")]
+    in_flight.answered()
+    assert in_flight.settled
 
 
 def test_a_lease_that_nobody_here_knows_is_given_back() -> None:

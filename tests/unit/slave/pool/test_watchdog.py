@@ -9,7 +9,8 @@ import pytest
 
 from taskmaster.model import WireBatch
 from taskmaster.slave.ipc.scoreboard import OPENING, SCOREBOARD_BYTES, Scoreboard
-from taskmaster.slave.pool.in_flight import HeldBatch, InFlight
+from taskmaster.slave.pool.held_batch import HeldBatch
+from taskmaster.slave.pool.in_flight import InFlight
 from taskmaster.slave.pool.shared_memory import make_memory
 from taskmaster.slave.pool.watchdog import (
     BUSY_SILENT_SECONDS,
