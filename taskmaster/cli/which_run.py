@@ -5,6 +5,7 @@ how tables and times are shown.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -15,6 +16,7 @@ from taskmaster.cli.completing import of_state
 from taskmaster.cli.echo import echo
 from taskmaster.cli.options import json_option, option, parse_arguments
 from taskmaster.errors import UsageError
+from taskmaster.master.stores.default_path import SUFFIX
 from taskmaster.options.commands import MasterOptions
 from taskmaster.redaction import clean
 from taskmaster.units import show_rounded
@@ -80,6 +82,29 @@ def one_master(state: str | None) -> str | None:
     return state
 
 
+def _in_their_order() -> None:
+    """Refuse a run that is named where something else is expected.
+
+    Raises:
+        UsageError: A state or a Python file stands there, and no run behind it.
+    """
+    context = click.get_current_context(silent=True)
+    if context is None or context.get_parameter_source("host") is not ParameterSource.DEFAULT:
+        return
+    state = context.params.get("state")
+    for param in context.command.params:
+        value = context.params.get(param.name or "")
+        if param.name == "state" or not isinstance(param, click.Argument):
+            break
+        named = isinstance(value, str) and Path(value).suffix in (SUFFIX, ".py") and Path(value).is_file()
+        what = str(param.metavar or param.name)
+        # A note may be about a file, and its run be the one at the usual address.
+        if named and not (state and Path(state).is_file()) and (state or what != "TEXT"):
+            raise UsageError(
+                f"{value} stands where {what} is expected: write `tm-ctl {context.info_name} {state or what} {value}`."
+            )
+
+
 def state_without_master(where: Mapping[str, Any]) -> str | None:
     """Return the state file that is named if no master of this machine is at work on it; else
     None.
@@ -90,6 +115,7 @@ def state_without_master(where: Mapping[str, Any]) -> str | None:
     from taskmaster.runner import control
     from taskmaster.runner.identities import state_of
 
+    _in_their_order()
     if one_master(where["state"]) is None:
         return None
     path = str(state_of(where["state"], parse_arguments(where["arguments"]), where["get_jobs_callback"]))
@@ -106,6 +132,7 @@ def client_of(where: Mapping[str, Any]) -> Any:
     from taskmaster.runner.identities import state_of
     from taskmaster.runner.steer_client import SteerClient
 
+    _in_their_order()
     state, host, path = one_master(where["state"]), where["host"], ""
     if state is not None:
         path = str(state_of(state, parse_arguments(where["arguments"]), where["get_jobs_callback"]))

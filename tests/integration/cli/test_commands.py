@@ -175,6 +175,29 @@ def test_a_word_that_another_command_takes_is_refused_with_the_cure(api, command
     assert not api.called
 
 
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (("rate", "mod.py", "5"), "mod.py stands where RATE is expected: write `tm-ctl rate 5 mod.py`."),
+        (("rate", "mod.py"), "write `tm-ctl rate RATE mod.py`"),
+        (("quiet", "mod.py", "web1"), "write `tm-ctl quiet web1 mod.py`"),
+        (("note", "mod.py", "deployed"), "write `tm-ctl note deployed mod.py`"),
+        (("note", "mod.py"), "has left a key"),  # it may be a note
+        (("rate", "mod.py", "--host=127.0.0.1:15099"), "has left a key"),  # the master says what is wrong
+    ],
+)
+def test_a_run_that_is_named_too_early_is_told_its_place(command, tmp_path, monkeypatch, words, cure):
+    """`tm-ctl rate mod.py 5` said that 5 is not a target."""
+    monkeypatch.setenv("TASKMASTER_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mod.py").write_text("def get_jobs():\n    return []\n")
+
+    ended = command("tm-ctl", *words)
+
+    assert ended.code in (2, 6)
+    assert cure in ended.err
+
+
 @pytest.mark.parametrize("second", ["--pace=3x@dbname=standby", "--pace=1.5x@dbname=blog"])
 def test_a_pace_is_given_once(api, command, second):
     """One of two would be spared, and the other one not, without a word."""
