@@ -693,6 +693,7 @@ COVERED_BY = {
         "django_orm/key django_orm/key_operators django_orm/queries django_orm/queryset_form django_orm/row_keys "
         "django_orm/rows"
     ),
+    "tests/django_orm/test_model_hooks.py": "django_orm/model_hooks",
     "tests/django_orm/test_repeated_rows.py": "django_orm/repeated_rows",
     "tests/django_orm/test_replicas.py": "django_orm/replicas",
     "tests/django_orm/test_row_security.py": "django_orm/row_security",

@@ -8,9 +8,9 @@ connections.
 - ``queries``, ``replicas``: one question to a database, asked again where that helps, and whether
   one that routers choose for reading has what was written.
 - ``integration``: what the rest of Taskmaster may import, also where Django is not installed.
-- ``project``, ``databases``, ``start_check``, ``connections``, ``undone``: the settings, whose
-  databases are used, what must not be where a run starts, what is closed when, and what a job's
-  transactions must not come to.
+- ``project``, ``databases``, ``model_hooks``, ``start_check``, ``connections``, ``undone``: the
+  settings, whose databases are used, what is done beside a save, what must not be where a run
+  starts, what is closed when, and what a job's transactions must not come to.
 
 Only ``integration`` is imported from other rooms; nothing here knows a database driver.
 """

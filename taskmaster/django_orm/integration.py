@@ -16,6 +16,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
+from taskmaster.runtime.invocation import is_command
+
 __all__ = [
     "SETTINGS_VARIABLE",
     "advice",
@@ -28,10 +30,11 @@ __all__ = [
     "explanation",
     "failing_if_open",
     "kept_connections",
-    "other_databases",
+    "other_project",
     "project_facts",
     "refresh_connections",
     "run_hook",
+    "script_facts",
     "set_up_project",
     "settings_of",
     "with_activated",
@@ -173,23 +176,45 @@ def project_facts() -> dict[str, Any] | None:
     return facts()
 
 
-def other_databases(masters: Any) -> str:
-    """Return why this process must not run the jobs of a master that uses these databases; "" if it
-    may.
+def script_facts() -> dict[str, Any] | None:
+    """Return what ``project_facts`` does, in a script's process with what it does beside a save."""
+    found = project_facts()
+    if found is not None and not is_command() and (hooks := _hooks()) is not None:
+        found["script"] = hooks
+    return found
+
+
+def other_project(masters: Any) -> str:
+    """Return why this process must not run the jobs of a master whose process has this project; ""
+    if it may.
 
     Args:
-        masters: what ``project_facts`` gave there.
+        masters: what ``script_facts`` gave there.
     """
     own = project_facts() if isinstance(masters, dict) else None
     if own is None:
         return ""
     from taskmaster.django_orm.databases import difference
 
-    why = difference(masters, own, theirs="the master's process", ours="the workers'")
-    return why and (
-        f"{why} Start both with the same settings and environment; --other-databases, on both sides or on one, if "
-        "this is the same database under another name."
-    )
+    if why := difference(masters, own, theirs="the master's process", ours="the workers'"):
+        return (
+            f"{why} Start both with the same settings and environment; --other-databases, on both sides or on one, if "
+            "this is the same database under another name."
+        )
+    if (scripts := masters.get("script")) is None or (hooks := _hooks()) is None:
+        return ""
+    from taskmaster.django_orm.model_hooks import changed_hooks
+
+    return changed_hooks(scripts, hooks)
+
+
+def _hooks() -> dict[str, Any] | None:
+    """Return what is done here beside a save; None where the project's models are not loaded."""
+    if "django.apps" not in sys.modules or not sys.modules["django.apps"].apps.ready:
+        return None
+    from taskmaster.django_orm.model_hooks import hooks
+
+    return hooks()
 
 
 def failing_if_open(call: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskmaster import __version__
-from taskmaster.django_orm.integration import project_facts
+from taskmaster.django_orm.integration import script_facts
 from taskmaster.errors import StateBusy
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.slaves import ConnectedSlave
@@ -181,7 +181,7 @@ class Service:
             "nice": self._dispatch.rest,
             "taken": taken,
             "warn": warning,
-            "project": project_facts(),
+            "project": script_facts(),
         }
 
     def exchange(self, session: Any, reports: Any, want: Any) -> tuple[Any, ...]:

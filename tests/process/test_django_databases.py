@@ -273,6 +273,54 @@ def test_the_zone_and_the_language_of_the_script_are_those_of_all_its_threads(
     assert sql("SELECT DISTINCT name FROM blog_author") == [("marked",)]
 
 
+SAVING = """
+from django.db.models.signals import post_save
+from django.dispatch import receiver
+from blog.models import Author
+
+@receiver(post_save, sender=Author)
+def mail(instance, **_):
+    with open("mails", "a") as file:
+        file.write(f"{instance.pk}\\n")
+
+def touch(pk):
+    author = Author.objects.get(pk=pk)
+    author.name = "touched"
+    author.save()
+"""
+
+DISCONNECTED = """
+import sys
+import django
+django.setup()
+from blog import saving
+from taskmaster import Taskmaster
+
+if __name__ == "__main__":
+    if sys.argv[1] != "on":
+        saving.post_save.disconnect(saving.mail, sender=saving.Author)
+    callback = saving.touch if sys.argv[1] != "forked" else lambda pk: saving.touch(pk)
+    jobs = saving.Author.objects.values_list("pk", flat=True)
+    sys.exit(Taskmaster(callback, jobs, processes=1, state="s.tmstate").start().exit_code)
+"""
+
+
+@pytest.mark.parametrize(("how", "code", "mails"), [("off", 2, 0), ("forked", 0, 0), ("on", 0, 10)])
+def test_a_receiver_that_the_script_has_disconnected_is_not_called(
+    project: dict[str, str], sql: Sql, playground: Playground, how: str, code: int, mails: int
+) -> None:
+    """A worker that imported the callback sent the mails, with "All done"."""
+    playground.write("blog/saving.py", SAVING)
+    playground.write("script.py", DISCONNECTED)
+    done = playground.run("python", "script.py", how, **project)
+
+    assert done.process.returncode == code, done.output
+    assert ("The script has disconnected blog.saving:mail from post_save of blog.Author" in done.output) is (code != 0)
+    sent = playground.directory / "mails"
+    assert (len(sent.read_text("utf-8").split()) if sent.exists() else 0) == mails
+    assert sql(TOUCHED) == [(0 if code else 10,)]
+
+
 CHANGED = """
 import django
 django.setup()

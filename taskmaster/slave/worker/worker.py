@@ -19,7 +19,7 @@ from typing import Any
 from taskmaster.django_orm.integration import (
     close_connections,
     failing_if_open,
-    other_databases,
+    other_project,
     refresh_connections,
     run_hook,
 )
@@ -162,7 +162,7 @@ def read_batches(
             return
         if isinstance(message, AboutRun):
             HERE.run, HERE.slave, HERE.job_timeout, project = message
-            if why := other_databases(project):
+            if why := other_project(project):
                 sender.say(CannotRun(Cause.TARGET, why, ""))
                 return
             continue

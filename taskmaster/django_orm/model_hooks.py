@@ -1,0 +1,78 @@
+"""What Django does beside the statement of a save: receivers of the models' signals, and fields
+that set themselves.
+
+A script that switches them off, or adds a receiver, has done so for itself: a worker that imports
+the callback loads the project anew, and would send the mails that the script has switched off.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from django.apps import apps
+from django.db.models import signals
+from django.db.models.fields import DateField
+from django.db.models.signals import ModelSignal
+
+__all__ = ["Hooks", "changed_hooks", "hooks"]
+
+Hooks = dict[str, Any]
+"""``host``: the machine; ``receivers``: name of the signal, label of the model, path of the
+receiver; ``fields``: labels of those that set themselves. Plain values.
+"""
+
+CURE = (
+    "Workers import the callback, and know nothing of what the script has done: do it in the callback's module, or "
+    "define the callback in the function that starts the run, from which it is forked."
+)
+
+
+def hooks() -> Hooks:
+    """Return what this process would do beside a save."""
+    fields = {
+        f"{model._meta.label}.{field.name}"
+        for model in apps.get_models()
+        for field in model._meta.local_fields
+        if isinstance(field, DateField) and (field.auto_now or field.auto_now_add)
+    }
+    return {"host": platform.node(), "receivers": sorted(set(_receivers())), "fields": sorted(fields)}
+
+
+def changed_hooks(scripts: Hooks, own: Hooks) -> str:
+    """Return what a script has changed, and a worker that imports the callback has not, as
+    sentences; "" if there is nothing.
+
+    Args:
+        scripts: what ``hooks`` gave in the script.
+        own: what it gives in the worker.
+    """
+    if scripts["host"] != own["host"]:  # there may be another version of the project
+        return ""
+    theirs, ours = ({tuple(one) for one in found["receivers"]} for found in (scripts, own))
+    for signal, label, path in sorted(ours - theirs):
+        return f"The script has disconnected {path} from {signal} of {label}, which would be called in workers. {CURE}"
+    for signal, label, path in sorted(theirs - ours):
+        # What is connected where its module is imported would be so here, too.
+        if path.partition(":")[0] in sys.modules:
+            return f"The script has connected {path} to {signal} of {label}, which no worker would call. {CURE}"
+    for field in sorted(set(own["fields"]) - set(scripts["fields"])):
+        return f"The script has switched off auto_now or auto_now_add of {field}, which would set itself. {CURE}"
+    return ""
+
+
+def _receivers() -> Iterator[tuple[str, str, str]]:
+    labels = {id(model): model._meta.label for model in apps.get_models(include_auto_created=True)}
+    labels[id(None)] = "every model"
+    for name, signal in vars(signals).items():
+        if not isinstance(signal, ModelSignal) or name.endswith("_migrate"):
+            continue
+        # Django lists them nowhere in public: (id of the receiver or its name, id of the sender), a
+        # reference that may be weak, and more.
+        for (_, sender), held, *_ in list(signal.receivers):
+            found = held if hasattr(held, "__qualname__") else held()
+            module, path = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
+            if sender in labels and module and path and not module.startswith("django."):
+                yield name, labels[sender], f"{module}:{path}"
