@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from taskmaster.engine import child
 from taskmaster.engine.child import Wanted, run_slave_task
-from taskmaster.engine.contract import EngineStanding
+from taskmaster.engine.contract import EngineGone, EngineStanding
 from taskmaster.engine.ended import Ended
 from taskmaster.engine.reach import within
 from taskmaster.engine.slave_task import SlaveTask
@@ -281,15 +281,26 @@ class DaskCluster:
 
     def close(self) -> None:
         """Withdraw what is left, and leave the cluster."""
+        if self._client.status == "closed":
+            self._futures.clear()  # it has let go of them itself
         for name in list(self._futures):
             self.withdraw(name)
         if self._own:
             self._client.close(timeout=SCHEDULER_ANSWER_SECONDS)
 
     def _living(self) -> Any:
-        """Return a client; a new one where the old one has given its scheduler up."""
+        """Return a client; a new one where the old one has given its scheduler up.
+
+        Raises:
+            EngineGone: It was made by somebody else, who has closed it, or it has given up.
+        """
         if self._client.status in ("closed", "closing") and self._own:
             self._client = self._connect()
+        if self._client.status == "closed":
+            raise EngineGone(
+                "the Client of Dask's is closed, and only who made it can make another one: start it again with one "
+                "that is connected, or with engine='dask' and scheduler=, and the run goes on"
+            )
         if self._client.status != "running":
             raise ConnectionError(f"the connection to its scheduler is {self._client.status}")
         return self._client

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from taskmaster.engine.child import Wanted, own_directory, run_slave_task
-from taskmaster.engine.contract import EngineStanding
+from taskmaster.engine.contract import EngineGone, EngineStanding
 from taskmaster.engine.ended import Ended
 from taskmaster.engine.reach import check_answers, within
 from taskmaster.engine.slave_task import SlaveTask
@@ -131,7 +131,16 @@ class RayCluster:
         return int(sum(node["Resources"].get("CPU", 0) for node in nodes))
 
     def poll(self) -> EngineStanding:
-        """Return how the cluster stands."""
+        """Return how the cluster stands.
+
+        Raises:
+            EngineGone: This process has left it, and its slaves have ended with that.
+        """
+        if self._forgotten():
+            raise EngineGone(
+                "ray.shutdown() was called in this process, which ends the slaves: start it again without that, and "
+                "the run goes on"
+            )
         workers = self._cpus_for_us() // self._cpus
         ended, self._heard = self._heard, {}
         ready = self._ready(list(self._tasks.values()))
@@ -182,6 +191,8 @@ class RayCluster:
         """Tell all our slaves to end, and withdraw what does not run; return what is still to
         end.
         """
+        if self._forgotten():
+            return ()
         self._heard = dict(self.poll().ended)  # how a slave has ended at the run's end says how the run has
         for name, task in list(self._tasks.items()):
             if name in self._begun:
@@ -192,11 +203,23 @@ class RayCluster:
 
     def close(self) -> None:
         """End what is left, with its worker, and leave the cluster."""
+        if self._forgotten():
+            return
         for name, task in list(self._tasks.items()):
             self._forget(name)
             self._ray.cancel(task, force=True)
-        if self._own and self._ray.is_initialized():
+        if self._own:
             self._ray.shutdown()
+
+    def _forgotten(self) -> bool:
+        """Return whether this process has left the cluster, with which its tasks have ended: Ray
+        would start another one when it is asked about them.
+        """
+        gone = not self._ray.is_initialized()
+        if gone:
+            self._tasks.clear()
+            self._begun.clear()
+        return gone
 
 
 def ending(exc: Exception) -> Ended:

@@ -135,6 +135,8 @@ class Upkeep:
                 self._poll()
                 self._asked_at = 0.0
                 time.sleep(0.05)
+        except EngineGone:
+            pass  # with its slaves; it has been said, or the run is over
         except Exception as exc:
             self._complain(f"the engine does not answer while its slaves are to end: {one_line(exc)}")
         finally:

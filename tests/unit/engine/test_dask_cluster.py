@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from taskmaster.engine import child
+from taskmaster.engine.contract import EngineGone
 from taskmaster.engine.dask_cluster import DaskCluster, address_of
 from taskmaster.engine.ended import Ended
 from taskmaster.errors import UsageError
@@ -187,3 +188,16 @@ def test_the_address_of_a_client_is_that_of_its_scheduler():
     client = SimpleNamespace(status="running", scheduler=Client.scheduler, asynchronous=False)
 
     assert address_of(client) == "tcp://127.0.0.1:8786"
+
+
+def test_a_client_that_somebody_else_has_closed_does_not_come_back(client):
+    """It would be waited for, for ever; it has let go of its futures itself."""
+    cluster = cluster_with(client, "one")
+    client.status = "closed"
+
+    with pytest.raises(EngineGone, match="is closed, and only who made it"):
+        cluster.poll()
+    cluster.close()
+    client.status = "connecting"
+    with pytest.raises(ConnectionError, match="is connecting"):
+        cluster.poll()

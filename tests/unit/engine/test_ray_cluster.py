@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from taskmaster.engine import ray_cluster
+from taskmaster.engine.contract import EngineGone
 from taskmaster.engine.ended import Ended
 from taskmaster.engine.ray_cluster import RayCluster, ending, is_ray
 from taskmaster.engine.slave_task import Archive, SlaveTask
@@ -134,6 +135,19 @@ def test_slaves_wait_begin_and_end(ray):
     ray.tasks[1].append(OSError("the node has died"))
     assert cluster.poll().ended == {"one": Ended(0, "w1"), "two": Ended(None, "", "OSError: the node has died")}
     assert cluster.poll().running == 0
+
+
+def test_a_cluster_that_this_process_has_left_is_gone(ray):
+    """Ray would start another one as soon as it is asked something, and never have those tasks."""
+    cluster = RayCluster("r", "auto", 2)
+    cluster.submit("one", TASK.named("one"))
+    ray.initialized = False
+
+    with pytest.raises(EngineGone, match=r"ray\.shutdown\(\) was called in this process"):
+        cluster.poll()
+    assert list(cluster.drain()) == []
+    cluster.close()
+    assert ray.cancelled == []
 
 
 def test_draining_interrupts_what_runs_and_withdraws_what_waits(ray):
