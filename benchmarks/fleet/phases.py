@@ -64,7 +64,8 @@ class Result:
     Attributes:
         shape: What was simulated.
         phases: What each phase has cost.
-        memory: Resident memory of the process at its highest, with the simulated slaves, in MB.
+        memory: Resident memory of the process at its highest, in MB, without what the simulated
+            slaves take at the end.
         recovery: Virtual seconds from the end of the master until all slaves were back and all
             workers had a job.
         rack: Virtual seconds from the loss of a rack until its jobs were out again.
@@ -202,6 +203,7 @@ def measure(
 
     lost = clock.run("rack", out_again, 1.0)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    memory -= fleet.memory()  # their objects; what it takes to keep these counts as the master's
     fleet.master.close()
     return Result(shape, clock.phases, memory, recovery.virtual, lost.virtual, busy[0] / busy[1] / workers)
 

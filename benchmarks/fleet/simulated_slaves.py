@@ -15,6 +15,7 @@ import heapq
 import itertools
 import platform
 import random
+import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,6 +111,11 @@ class Slave:
         self.patient = False  # these pass although a worker has nothing
         self.gather = 0.0  # seconds from one exchange to the next one, while all workers have something to do
 
+    @property
+    def held(self) -> list[Work]:
+        """What it shows to a master that is new."""
+        return [*self.running.values(), *self.waiting, *self.ended]
+
 
 class Fleet:
     """All slaves, and the clock.
@@ -151,6 +157,15 @@ class Fleet:
     def busy(self) -> int:
         """Workers that run something."""
         return self._busy
+
+    def memory(self) -> float:
+        """Return the MB that the slaves take, with what they are going to do."""
+        kinds = ("running", "stale", "waiting", "fresh", "ended")
+        held = [getattr(slave, kind) for slave in self.slaves for kind in kinds]
+        works = [work for slave in self.slaves for work in slave.held]
+        parts = [part for work in works for part in (work, work.token, work.began, work.seconds, work.ticket)]
+        due = [part for event in self._events for part in (event, *event)]
+        return sum(map(sys.getsizeof, (*self.slaves, *held, *parts, self._events, *due))) / 1024**2
 
     def run(self, until: Callable[[], bool]) -> None:
         """Let things happen until something is so."""
@@ -229,7 +244,7 @@ class Fleet:
 
     def _hello(self, slave: Slave) -> None:
         shape = self.shape
-        works = [*slave.running.values(), *slave.waiting, *slave.ended]
+        works = slave.held
         offers = [(work.token, 0, work.ticket) for work in works if work.ticket is not None]
         info = {
             "protocol": PROTOCOL, "session": slave.id, "name": f"simulated:{slave.id[-6:]}", "workers": shape.workers,

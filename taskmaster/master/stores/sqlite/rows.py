@@ -176,9 +176,18 @@ def sealed(*values: Any) -> tuple[Any, ...]:
     believed.
     """
     digest = blake2b(digest_size=8)
+    said = ""  # of what comes before the next bytes: each call of the digest takes as long as a value
     for value in values:
-        data = value if isinstance(value, bytes) else repr(value).encode("utf-8", "surrogatepass")
-        digest.update(b"%c%d:" % (type(value).__name__[0].encode(), len(data)) + data)
+        kind = type(value)
+        if kind is bytes:
+            digest.update(f"{said}b{len(value)}:".encode("utf-8", "surrogatepass"))
+            digest.update(value)
+            said = ""
+        else:
+            text = repr(value)
+            size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+            said = f"{said}{kind.__name__[0]}{size}:{text}"
+    digest.update(said.encode("utf-8", "surrogatepass"))
     return (*values, digest.digest())
 
 
