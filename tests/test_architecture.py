@@ -681,8 +681,8 @@ COVERED_BY = {
     "tests/contract/test_stores.py": (
         "master/records/minute_row master/stores/contract master/stores/memory master/stores/sqlite/belonging "
         "master/stores/sqlite/checkpoint master/stores/sqlite/connection master/stores/sqlite/file "
-        "master/stores/sqlite/lock master/stores/sqlite/queries master/stores/sqlite/rows "
-        "master/stores/sqlite/history master/stores/sqlite/steering master/stores/sqlite/store"
+        "master/stores/sqlite/lock master/stores/sqlite/queries master/stores/sqlite/history "
+        "master/stores/sqlite/steering master/stores/sqlite/store"
     ),
     "tests/django_orm/test_description.py": "django_orm/description",
     "tests/django_orm/test_key_columns.py": "django_orm/key_columns",
