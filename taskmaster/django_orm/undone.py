@@ -2,7 +2,9 @@
 
 An error that is caught inside of a block undoes the whole block, when it ends: Django rolls it back
 where its own methods have raised the error, and PostgreSQL answers the commit with a rollback where
-a statement has failed. Neither says so, and a job would count as done that has done nothing.
+a statement has failed. A connection that is closed inside of a block, as close_old_connections()
+does it, takes with it what was written. Nothing says so, and a job would count as done that has
+done nothing.
 
 Used through ``taskmaster.django_orm.integration``. Django has no place where this could be asked:
 its ``Atomic.__exit__`` and ``commit`` are wrapped, and do what they did outside of a job.
@@ -64,8 +66,14 @@ def _exit(plain: Any) -> Any:
             plain(self, exc_type, exc_value, traceback)
             return
         connection = get_connection(self.using)
-        marked = connection.needs_rollback
+        marked, closed = connection.needs_rollback, connection.closed_in_transaction
         plain(self, exc_type, exc_value, traceback)
+        if closed and exc_type is None:
+            raise BlockUndone(
+                f"The connection of the database {connection.alias!r} was closed inside of a block of "
+                "transaction.atomic(), and the server has rolled back what was written there. Call "
+                "close_old_connections() and close() outside of it."
+            )
         # Django notes the error of its own methods; set_rollback(True), which is meant, has none.
         cause = connection.rollback_exc
         if connection.needs_rollback:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import Error, IntegrityError, connection, connections, transaction
+from django.db import Error, IntegrityError, close_old_connections, connection, connections, transaction
 from support.library.models import Author
 
 from taskmaster.django_orm import integration
@@ -76,12 +76,48 @@ def by_hand(name: str) -> None:
         transaction.set_autocommit(True)
 
 
+def by_closing(name: str) -> None:
+    """A connection in a block is taken for one that somebody has left without autocommit."""
+    with transaction.atomic():
+        Author.objects.create(name=name)
+        close_old_connections()
+
+
+def by_closing_before_a_write(name: str) -> None:
+    """In an inner block, whose end is caught."""
+    with transaction.atomic():
+        Author.objects.create(name=name)
+        try:
+            with transaction.atomic():
+                connections.close_all()
+        except Error:
+            pass
+
+
 def names() -> list[str]:
     """Give what was written beside the first row."""
     return sorted(Author.objects.exclude(pk=FIRST).values_list("name", flat=True))
 
 
 METHODS = [by_a_method, by_an_inner_block, without_a_savepoint]
+
+
+@pytest.mark.parametrize("job", [by_closing, by_closing_before_a_write])
+def test_a_job_that_closes_its_connection_in_a_block_fails(tables: str, job: Callable[[str], None]) -> None:
+    """Django says nothing at the end of the block; outside of one it may be closed."""
+    checked = integration.failing_if_open(job)
+    with pytest.raises(BlockUndone, match="'default' was closed inside of a block of transaction"):
+        checked("x")
+    assert names() == []
+    assert connection.get_autocommit()
+
+    def outside(name: str) -> None:
+        close_old_connections()
+        Author.objects.create(name=name)
+        connection.close()
+
+    integration.failing_if_open(outside)("x")
+    assert names() == ["x"]
 
 
 @pytest.mark.parametrize("job", [*METHODS, by_sql, by_hand])
