@@ -335,9 +335,9 @@ RUN_COLUMNS = ("STARTED", "FINISHED", "EXIT", "SETTLED", "FAILED", "KEY")
 
 def _row(run: Any) -> tuple[str, ...]:
     """Return the columns of the table that describe a run."""
-    from taskmaster.runner.report_facts import verdict_of_state
+    from taskmaster.runner.report_facts import conclusion_of_state
 
-    code = verdict_of_state(run)["exit_code"]
+    code = conclusion_of_state(run)["exit_code"]
     ended = show_moment(run.finished), "-" if code is None else str(code)
     return (show_moment(run.started), *ended, str(run.settled), str(run.failures), run.reached or "-")
 

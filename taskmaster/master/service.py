@@ -184,19 +184,19 @@ class Service:
             "project": script_facts(),
         }
 
-    def exchange(self, session: Any, reports: Any, want: Any) -> tuple[Any, ...]:
+    def exchange(self, ident: Any, reports: Any, want: Any) -> tuple[Any, ...]:
         """Take a slave's reports and hand it more; the answer never waits.
 
         Args:
-            session: names the slave's process.
+            ident: names the slave's process.
             reports: a ``Report`` of each batch of which there is news.
             want: the ``Want`` of the slave.
         """
         wish = Want.from_wire(want)
-        if not isinstance(session, str) or not isinstance(reports, list | tuple):
-            raise ValueError("exchange(session, reports, want): a text and a list are expected")  # noqa: TRY004
+        if not isinstance(ident, str) or not isinstance(reports, list | tuple):
+            raise ValueError("exchange(ident, reports, want): a text and a list are expected")  # noqa: TRY004
         with self._lock:
-            slave = self._broker.slaves.heard(session, self._clock())
+            slave = self._broker.slaves.heard(ident, self._clock())
         if slave is None or slave.told != self._broker.limits.told_slaves:
             # The answer to its next hello has what was set meanwhile; what it reports now, it
             # reports again.
@@ -227,18 +227,18 @@ class Service:
             )
         return answer.to_wire()
 
-    def bye(self, session: Any, bad_end: Any = "") -> None:
+    def bye(self, ident: Any, bad_end: Any = "") -> None:
         """Let a slave go; what it holds goes back.
 
         Args:
-            session: names the slave's process.
+            ident: names the slave's process.
             bad_end: what its workers could not do at their end; "" if they ended well.
         """
         said = clean_short(bad_end, LONGEST_BAD_END).rstrip(".")
         with self._lock:
-            slave = self._broker.slaves.get(session) if isinstance(session, str) else None
+            slave = self._broker.slaves.get(ident) if isinstance(ident, str) else None
             # One whose workers took long to end counts as lost meanwhile.
-            name = self._reports.figures.take_goodbye(session) if slave is None else slave.name
+            name = self._reports.figures.take_goodbye(ident) if slave is None else slave.name
             if not name:
                 return
             if said:  # before it is gone, for which the end of a run waits
@@ -247,7 +247,7 @@ class Service:
             if slave is not None:
                 self._broker.leave(slave)
                 self._reports.figures.leave(slave, SlaveState.SAID_GOODBYE)
-            self.unheard.pop(session, None)
+            self.unheard.pop(ident, None)
         logger.info("the slave %s has left", name)
         if said:
             logger.warning("workers of the slave %s could not end as they should: %s", name, said)
@@ -319,14 +319,14 @@ class Service:
             raise ValueError("this run cannot be looked at")
         return self._steers.look(what, arguments)
 
-    def closed(self, session: str) -> None:
+    def closed(self, ident: str) -> None:
         """Note that a slave's connection has ended; it has a short grace to come back."""
         with self._lock:
-            self._broker.slaves.closed(session, self._clock())
+            self._broker.slaves.closed(ident, self._clock())
 
-    def _is_connected(self, session: str) -> bool:
+    def _is_connected(self, ident: str) -> bool:
         with self._lock:
-            return self._broker.slaves.is_connected(session)
+            return self._broker.slaves.is_connected(ident)
 
     def _take_over(self, slave: ConnectedSlave, info: dict[str, Any]) -> list[tuple[str, int, str]]:
         """Return the leases of what the slave has been running since before this master was

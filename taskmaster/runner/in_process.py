@@ -182,7 +182,7 @@ class InProcessSlave:
         self._sender = _InProcessSender(self._mailbox, callbacks.kind)  # type: ignore[arg-type]  # a channel that leads nowhere
         self._scoreboard = Scoreboard(-1)
         self._size = BatchSize(1, batch)
-        self._session, self._name = uuid.uuid4().hex, f"{socket.gethostname()}:{os.getpid()}"
+        self._ident, self._name = uuid.uuid4().hex, f"{socket.gethostname()}:{os.getpid()}"
         self._signals: Signals | None = None
         self._running = self._idle = self._torn_down = False
         self._timer: threading.Timer | None = None
@@ -229,7 +229,7 @@ class InProcessSlave:
                 "protocol": PROTOCOL,
                 "version": __version__,
                 "python": platform.python_version(),
-                "session": self._session,
+                "session": self._ident,
                 "name": self._name,
                 "workers": 1,
                 "slots": 1,
@@ -335,15 +335,15 @@ class InProcessSlave:
 
     def _exchange(self, reports: list[Report], batches: int) -> Answer:
         said, want = [report.to_wire() for report in reports], tuple(self._size.want(batches))
-        answer = Answer.from_wire(self._service.exchange(self._session, said, want))
+        answer = Answer.from_wire(self._service.exchange(self._ident, said, want))
         if answer.state is AnswerState.UNKNOWN:  # a setting was changed, which a hello tells
             self._greet([report.token for report in reports])
-            answer = Answer.from_wire(self._service.exchange(self._session, said, want))
+            answer = Answer.from_wire(self._service.exchange(self._ident, said, want))
         self._nice = answer.rest
         return answer
 
     def _leave(self) -> None:
-        self._service.bye(self._session)
+        self._service.bye(self._ident)
 
     def _run(self, batch: Any) -> Report:
         """Run a batch; gives what there is to report of it."""

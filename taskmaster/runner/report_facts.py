@@ -24,7 +24,7 @@ from taskmaster.view.plot import points
 from taskmaster.view.report import SIGNALLED
 from taskmaster.view.snapshot import RunState
 
-__all__ = ["MOST_FAILED", "Look", "facts_of_master", "facts_of_state", "verdict", "verdict_of_state"]
+__all__ = ["MOST_FAILED", "Look", "conclusion", "conclusion_of_state", "facts_of_master", "facts_of_state"]
 
 Look = Callable[[str, dict[str, Any]], Any]
 """Asks the master for something; gives None for what it does not know."""
@@ -112,7 +112,7 @@ def facts_of_state(record: RunRecord, target: str, kinds: FailureKinds, failed: 
 _BADLY = "Workers could not end as they should: the log says what may be lost."
 
 
-def verdict(
+def conclusion(
     status: Mapping[str, Any], exit_code: int | None, error: BaseException | None, last: str, left_out: str = ""
 ) -> dict[str, Any]:
     """Return how a session has ended, or that it goes on.
@@ -129,22 +129,24 @@ def verdict(
         return _stopped(code, last or str(error) or type(error).__name__)
     if exit_code is None:
         why = (status.get("why") or {}).get("sentence", "")
-        return _verdict(str(status.get("state", "running")), "good", None, f"The run goes on. {_sentence(why)}".strip())
+        return _conclusion(
+            str(status.get("state", "running")), "good", None, f"The run goes on. {_sentence(why)}".strip()
+        )
     if exit_code == Stopped.exit_code:
         return _stopped(exit_code, last)
     failed = status.get("failed", 0)
     word = f"finished, {show_count(failed, 'failed job', form=',')}" if failed else "finished"
     if exit_code not in (0, 3):
-        return _verdict(word, "bad", exit_code, left_out or _BADLY)
-    return {**_verdict(word, "held" if failed else "good", exit_code, last), "finished": True}
+        return _conclusion(word, "bad", exit_code, left_out or _BADLY)
+    return {**_conclusion(word, "held" if failed else "good", exit_code, last), "finished": True}
 
 
-def verdict_of_state(record: RunRecord) -> dict[str, Any]:
+def conclusion_of_state(record: RunRecord) -> dict[str, Any]:
     """Return how the last session of a run has ended that nobody is at."""
     if record.finished is not None:
         bad = record.left_out or bad_end(record.trail) is not None
         ended_with = 1 if bad else 3 if record.failures else 0
-        return verdict({"failed": record.failures}, ended_with, None, "", record.left_out)
+        return conclusion({"failed": record.failures}, ended_with, None, "", record.left_out)
     said = SessionCommand.begun() + SessionCommand.ended()
     last = next((row for row in reversed(record.trail) if row.command in said), None)  # a note may follow it
     if last is not None and last.command == SessionCommand.STOPPED:
@@ -153,7 +155,7 @@ def verdict_of_state(record: RunRecord) -> dict[str, Any]:
         why = last.reason or "It stopped where it can go on."
         return _stopped(code, why if bad_end(record.trail) is None else f"{_sentence(why)} {_BADLY}")
     seen = f" soon after {show_moment(record.last_seen)}" if record.last_seen else ""
-    return _verdict(
+    return _conclusion(
         "not finished",
         "bad",
         None,
@@ -163,15 +165,15 @@ def verdict_of_state(record: RunRecord) -> dict[str, Any]:
 
 
 def _stopped(code: int | None, sentence: str) -> dict[str, Any]:
-    """Return the verdict of a session that ended before the run did: the same from a master as from
-    a state.
+    """Return the conclusion of a session that ended before the run did: the same from a master as
+    from a state.
     """
     orderly = code is None or code == Stopped.exit_code or code > SIGNALLED
     word = "stopped" if orderly or code == BudgetSpent.exit_code else "failed"
-    return _verdict(word, "held" if orderly else "bad", code, sentence)
+    return _conclusion(word, "held" if orderly else "bad", code, sentence)
 
 
-def _verdict(word: str, tone: str, exit_code: int | None, sentence: str) -> dict[str, Any]:
+def _conclusion(word: str, tone: str, exit_code: int | None, sentence: str) -> dict[str, Any]:
     return {"word": word, "tone": tone, "exit_code": exit_code, "sentence": sentence, "finished": False}
 
 

@@ -26,7 +26,7 @@ from taskmaster.master.tally.failure_kinds import MOST_KINDS_COUNTED, FailureKin
 from taskmaster.runner import control
 from taskmaster.runner.announcements import command_again
 from taskmaster.runner.output_place import check_place, write_whole
-from taskmaster.runner.report_facts import MOST_FAILED, facts_of_master, facts_of_state, verdict, verdict_of_state
+from taskmaster.runner.report_facts import MOST_FAILED, conclusion, conclusion_of_state, facts_of_master, facts_of_state
 from taskmaster.runner.steer_client import SteerClient
 from taskmaster.runtime.log import clean_logger
 from taskmaster.transport.client import Declined
@@ -101,7 +101,7 @@ class ReportFile:
         found = facts_of_master(self._run.steers.look, status, self._failed())
         code = 0 if code is None and error is None else code
         left_out = self._run.summary().left_out if code == 1 else ""
-        ended = verdict(status, code, error, self._last_word(), left_out)
+        ended = conclusion(status, code, error, self._last_word(), left_out)
         status["why"] = {"code": "", "sentence": ended["sentence"], "cure": "", "since_at": None}
         if self._sampled:
             ended["sentence"] = f"A rehearsal, which keeps no state. {ended['sentence']}"
@@ -114,7 +114,7 @@ class ReportFile:
         return {
             **found,
             **(of_state if self._kept else dict.fromkeys(of_state, "")),
-            "verdict": ended,
+            "conclusion": ended,
             "traceback": getattr(error, "user_traceback", None) or "",
         }
 
@@ -148,7 +148,7 @@ def report_of_state(path: str) -> dict[str, Any]:
         record = store.load()
         kinds, failed = _failed_of(store, record.failures)
         found = facts_of_state(record, store.belonging().describe(), kinds, failed)
-        return {**found, "verdict": verdict_of_state(record), **_places(store.location)}
+        return {**found, "conclusion": conclusion_of_state(record), **_places(store.location)}
     finally:
         store.close()
 
@@ -184,7 +184,7 @@ def report_of_master(host: str, key: str | None, key_file: str | None, path: str
         found = facts_of_master(look, status, failed)
     finally:
         client.close()
-    return {**found, "verdict": verdict(status, None, None, ""), **(_places(path) if path is not None else {})}
+    return {**found, "conclusion": conclusion(status, None, None, ""), **(_places(path) if path is not None else {})}
 
 
 def as_html(facts: dict[str, Any]) -> bytes:

@@ -162,7 +162,7 @@ class MasterLink:
         self._facts = facts
         self._selector = selector
         self._talk = talk
-        self._session = secrets.token_hex(16)
+        self._ident = secrets.token_hex(16)
         self._connector = Connector(address, key, selector, connected=self._connected, failed=self._failed)
         self._connection: client.MasterConnection | None = None
         self._greeted = False
@@ -191,7 +191,7 @@ class MasterLink:
         """Send an exchange, whose answer ``Talk.answered`` takes; return False if the connection
         broke.
         """
-        return self._post("exchange", self._session, [report.to_wire() for report in reports], tuple(want))
+        return self._post("exchange", self._ident, [report.to_wire() for report in reports], tuple(want))
 
     def bye(self, bad_end: str = "") -> bool:
         """Tell the master, if it is there, that this slave ends.
@@ -204,7 +204,7 @@ class MasterLink:
         """
         if self._connection is not None and self._greeted:
             with contextlib.suppress(TaskmasterError):
-                self._connection.call("bye", self._session, *([bad_end] if bad_end else []), timeout=BYE_SECONDS)
+                self._connection.call("bye", self._ident, *([bad_end] if bad_end else []), timeout=BYE_SECONDS)
                 return True
         return False
 
@@ -234,7 +234,7 @@ class MasterLink:
             "protocol": PROTOCOL,
             "version": __version__,
             "python": platform.python_version(),
-            "session": self._session,
+            "session": self._ident,
             "name": self.name,
             "workers": self._facts.workers,
             "slots": self._facts.slots,

@@ -95,11 +95,12 @@ def _page(facts: ReportFacts) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{text(facts['verdict']['word'])}: {target}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{text(facts['conclusion']['word'])}: {target}</title>\n<style>{STYLE}</style>\n</head>\n"
+        "<body>\n<main>\n"
     )
     parts = [
         head,
-        *_verdict(facts, target),
+        *_conclusion(facts, target),
         *_numbers(facts),
         *_plot(facts),
         *_failures(facts),
@@ -117,19 +118,19 @@ def _page(facts: ReportFacts) -> str:
 # -- the parts, from above -------------------------------------------------------------------------
 
 
-def _verdict(facts: ReportFacts, target: str) -> list[str]:
-    verdict = facts["verdict"]
-    tone, number = verdict["tone"], verdict["exit_code"]
+def _conclusion(facts: ReportFacts, target: str) -> list[str]:
+    conclusion = facts["conclusion"]
+    tone, number = conclusion["tone"], conclusion["exit_code"]
     exit_code = f"Exit code {number}: {exit_words(number)}." if number is not None else ""
     sign = _GOING if number is None and tone == "good" else _SIGNS.get(tone, "")
-    said = f"{sign} {text(verdict['word'])}"
-    found = [f'<h1>{target}</h1>\n<p class="verdict {text(tone)}"><strong>{said}</strong> {exit_code}</p>\n']
-    if verdict["sentence"]:
-        found.append(f"<p>{text(_sentence(verdict['sentence']), LONGEST_SENTENCE)}</p>\n")
+    said = f"{sign} {text(conclusion['word'])}"
+    found = [f'<h1>{target}</h1>\n<p class="conclusion {text(tone)}"><strong>{said}</strong> {exit_code}</p>\n']
+    if conclusion["sentence"]:
+        found.append(f"<p>{text(_sentence(conclusion['sentence']), LONGEST_SENTENCE)}</p>\n")
     if facts.get("traceback"):
         lines = escape(clean_lines(str(facts["traceback"])[-LONGEST_REPORT_TRACEBACK:]))
         found.append(f"<pre>{lines}</pre>\n")
-    if facts.get("resume") and not verdict["finished"]:
+    if facts.get("resume") and not conclusion["finished"]:
         found.append(f"<p>The command that resumes it:</p>\n{code(facts['resume'])}")
     return found
 
@@ -205,7 +206,7 @@ def _failures(facts: ReportFacts) -> list[str]:
     found.append(left_out(facts.get("kinds_left_out"), "kind"))
     if facts.get("failures"):
         found.append(f"<p>All of them, with each attempt:</p>\n{code(facts['failures'])}")
-    if facts.get("failed_again") and facts["verdict"]["exit_code"] is not None:
+    if facts.get("failed_again") and facts["conclusion"]["exit_code"] is not None:
         found.append(f"<p>Run them again, when the cause is mended:</p>\n{code(facts['failed_again'])}")
     return found
 

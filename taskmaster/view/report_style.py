@@ -22,8 +22,9 @@ h2{font-size:1.1rem;margin:1.75rem 0 .5rem;border-bottom:1px solid var(--line);p
 h3{font-size:1rem;margin:.75rem 0 .25rem;overflow-wrap:anywhere}
 p{margin:0 0 .5rem;overflow-wrap:anywhere}
 small{color:var(--dim)}
-.verdict{font-size:1.1rem}
-.verdict.good strong{color:var(--good)}.verdict.held strong{color:var(--held)}.verdict.bad strong{color:var(--bad)}
+.conclusion{font-size:1.1rem}
+.conclusion.good strong{color:var(--good)}.conclusion.held strong{color:var(--held)}
+.conclusion.bad strong{color:var(--bad)}
 pre{margin:.25rem 0 .75rem;padding:.6rem;background:var(--card);border:1px solid var(--line);border-radius:.4rem;
 white-space:pre-wrap;overflow-wrap:anywhere;font:.85rem/1.4 ui-monospace,"DejaVu Sans Mono",monospace}
 code{font-family:ui-monospace,"DejaVu Sans Mono",monospace;font-size:.9em}

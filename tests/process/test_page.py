@@ -351,7 +351,7 @@ def test_what_is_on_demand_is_there(going: str, browser: Browser) -> None:
         assert 'href="report"' in html.unescape(page.content())
         page.goto(urljoin(going, "/report"))
         expect(page.locator("h1")).to_have_text("work.py")
-        expect(page.locator(".verdict")).to_contain_text("running")
+        expect(page.locator(".conclusion")).to_contain_text("running")
         expect(page.locator("svg[role=img]")).to_be_visible()
         expect(page.locator("main")).to_have_css("max-width", "1024px")  # the style is allowed
 

@@ -90,7 +90,7 @@ def test_a_report_is_legible_in_jenkins_and_says_what_the_state_says(playground:
 
     asked = playground.run("tm-ctl", "report", "work.py", "--json", JOBS="600")
     told = json.loads(asked.output)
-    assert told["verdict"]["exit_code"] == 3
+    assert told["conclusion"]["exit_code"] == 3
     assert sum(kind["count"] for kind in told["kinds"]) == 600
     again = playground.run("tm-ctl", "report", "work.py", "--output=again.html", JOBS="600")
     assert again.process.returncode == 0, again.output
@@ -101,7 +101,7 @@ def test_a_report_is_legible_in_jenkins_and_says_what_the_state_says(playground:
             with watched(browser, size, scheme) as tab:
                 tab.allowed.append("style-src")  # the styles are refused, and that is all
                 tab.goto(f"{url}/report.html{query}")
-                expect(tab.locator(".verdict")).to_contain_text("finished, 600 failed jobs")
+                expect(tab.locator(".conclusion")).to_contain_text("finished, 600 failed jobs")
                 expect(tab.locator(".kind")).to_have_count(30)
                 # A run of a moment has no two seconds to draw a line between; test_plot.py draws.
                 assert tab.locator("svg[role=img] path").count() >= 1 or "too short for a plot" in page
@@ -115,7 +115,7 @@ def test_a_report_is_legible_in_jenkins_and_says_what_the_state_says(playground:
         with watched(browser) as tab:
             tab.allowed.append("style-src")
             tab.goto(f"{url}/again.html")
-            expect(tab.locator(".verdict")).to_contain_text("Exit code 3")
+            expect(tab.locator(".conclusion")).to_contain_text("Exit code 3")
             expect(tab.locator(".kind")).to_have_count(30)
 
 
@@ -132,14 +132,14 @@ def test_every_end_leaves_a_report_and_none_that_cannot_be_had_lets_a_run_begin(
     assert "there is no directory nowhere" in refused.output
     assert list(playground.directory.glob("*.tmstate")) == []
 
-    def verdict() -> str:
-        found = re.search(r'class="verdict.*?</p>\n(<p>.*?</p>)?', place.read_text(), re.DOTALL)
+    def conclusion() -> str:
+        found = re.search(r'class="conclusion.*?</p>\n(<p>.*?</p>)?', place.read_text(), re.DOTALL)
         return "" if found is None else re.sub(r"<[^>]+>", "", found[0])
 
     limited = playground.run(*words, "--limit=5", JOBS="1000")
     assert limited.process.returncode == 75, limited.output
-    assert "Exit code 75" in verdict()
-    assert "--limit (5 jobs) is reached" in verdict()
+    assert "Exit code 75" in conclusion()
+    assert "--limit (5 jobs) is reached" in conclusion()
     asked = playground.run("tm-ctl", "report", "work.py", JOBS="1000").output
     assert "Exit code 75" in asked
     assert "--limit=5" in asked  # the command that it was begun with
@@ -147,7 +147,7 @@ def test_every_end_leaves_a_report_and_none_that_cannot_be_had_lets_a_run_begin(
     budget = playground.run(*words, "--max-failures=0", JOBS="1000")
     assert budget.process.returncode == 4, budget.output
     assert budget.output.count("Traceback (most") <= 1, budget.output  # not of the kind, and of the end again
-    assert "Exit code 4" in verdict()
+    assert "Exit code 4" in conclusion()
 
     before = playground.in_state()
     going = playground.start(*words, JOBS="1000000")
@@ -155,11 +155,11 @@ def test_every_end_leaves_a_report_and_none_that_cannot_be_had_lets_a_run_begin(
     live = playground.run("tm-ctl", "report", "work.py", "--output=live.json", JOBS="1000")
     assert live.process.returncode == 0, live.output
     told = json.loads((playground.directory / "live.json").read_text())
-    assert (told["verdict"]["word"], told["verdict"]["exit_code"]) == ("running", None)
+    assert (told["conclusion"]["word"], told["conclusion"]["exit_code"]) == ("running", None)
     assert {"progress", "report", "notify", "web"} <= {row["name"] for row in told["settings"]}
     going.signal_group(signal.SIGTERM)
     assert going.end() == 143
-    assert "was stopped by SIGTERM" in verdict()
+    assert "was stopped by SIGTERM" in conclusion()
     assert "tm-run work.py 1" in place.read_text()
 
     before = playground.in_state()

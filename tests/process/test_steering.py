@@ -365,7 +365,7 @@ def test_an_older_master_is_named(playground: Playground, monkeypatch: pytest.Mo
             with pytest.raises(ConnectError, match="runs an older Taskmaster, which cannot be steered"):
                 control.pause()
             assert control.status() == {"state": "running", "settled": 5}
-        assert report_of_master(str(bound.where), None, str(key), None)["verdict"]["word"] == "running"
+        assert report_of_master(str(bound.where), None, str(key), None)["conclusion"]["word"] == "running"
     finally:
         bound.stop()
 

@@ -167,7 +167,7 @@ class Feed:
         words = {"word": state, "tone": tone, "exit_code": status.get("exit_code") if over else None}
         return report(
             {
-                "verdict": {
+                "conclusion": {
                     **words,
                     "sentence": f"{sentence}{self._said_of_refused()}",
                     "finished": state == RunState.FINISHED,

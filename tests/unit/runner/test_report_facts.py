@@ -13,7 +13,7 @@ from taskmaster.master.records.minute_row import MINUTE_BYTES, MinuteRow
 from taskmaster.master.records.run_record import RunRecord
 from taskmaster.master.records.steering_records import LiveChange, TrailRow
 from taskmaster.master.tally.failure_kinds import FailureKinds
-from taskmaster.runner.report_facts import MOST_FAILED, facts_of_master, facts_of_state, verdict, verdict_of_state
+from taskmaster.runner.report_facts import MOST_FAILED, conclusion, conclusion_of_state, facts_of_master, facts_of_state
 from taskmaster.units import show_moment
 from taskmaster.view.report import report
 
@@ -133,7 +133,7 @@ def test_fifty_thousand_failures_of_thirty_kinds_are_few_facts() -> None:
     assert sum(kind["count"] for kind in found["kinds"]) == 50_000
     assert len(found["kinds"]) == 30
     assert found["failed_jobs_left_out"] == 49_000
-    assert len(report({**found, "verdict": verdict_of_state(record)})) < 300_000
+    assert len(report({**found, "conclusion": conclusion_of_state(record)})) < 300_000
 
 
 @pytest.mark.parametrize(
@@ -154,12 +154,12 @@ def test_each_end_has_a_word_and_its_exit_code(code, error, word: str, shown: in
     """And only what is over has the one of an end."""
     status = {"state": "running", "failed": 0 if code == 0 else 1, "why": {"sentence": "nothing holds it"}}
 
-    found = verdict(status, code, error, "The run has ended.")
+    found = conclusion(status, code, error, "The run has ended.")
 
     assert (found["word"], found["exit_code"]) == (word, shown)
     assert found["finished"] is (code in (0, 3))
     assert found["sentence"]
-    assert verdict({}, None, SourceError("get_jobs raised"), "")["sentence"] == "get_jobs raised"
+    assert conclusion({}, None, SourceError("get_jobs raised"), "")["sentence"] == "get_jobs raised"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_an_end_has_one_name_and_one_colour_whether_its_master_or_its_state_tell
     said = str(error) or error.why
     state = RunRecord("r", True, trail=[trail("stopped", said, f"exit code {error.exit_code}")])
 
-    for found in (verdict({}, None, error, said), verdict_of_state(state)):
+    for found in (conclusion({}, None, error, said), conclusion_of_state(state)):
         assert (found["word"], found["tone"], found["sentence"]) == (word, tone, said)
 
 
@@ -190,18 +190,20 @@ def test_a_state_says_with_what_its_last_session_ended() -> None:
     bad = replace(over, trail=[trail("finished"), trail("ended-badly", "it could not", "exit code 1", seq=2)])
     short = replace(over, trail=[trail("left-out", "Jobs are missing."), trail("finished", seq=2)])
 
-    assert verdict_of_state(stopped)["exit_code"] == 75
-    assert verdict_of_state(stopped)["sentence"] == "--limit is reached"
-    assert verdict_of_state(noted) == verdict_of_state(stopped)
+    assert conclusion_of_state(stopped)["exit_code"] == 75
+    assert conclusion_of_state(stopped)["sentence"] == "--limit is reached"
+    assert conclusion_of_state(noted) == conclusion_of_state(stopped)
     lost = replace(stopped, trail=[*stopped.trail, trail("ended-badly", "it could not", "exit code 1", seq=2)])
-    assert verdict_of_state(lost)["exit_code"] == 75
-    assert verdict_of_state(lost)["sentence"].startswith("--limit is reached. Workers could not end as they should: ")
-    assert (verdict_of_state(bad)["tone"], verdict_of_state(bad)["exit_code"]) == ("bad", 1)
-    assert "Workers could not end" in verdict_of_state(bad)["sentence"]
-    assert (verdict_of_state(short)["exit_code"], verdict_of_state(short)["sentence"]) == (1, "Jobs are missing.")
-    assert verdict({}, 1, None, "", "Jobs are missing.")["sentence"] == "Jobs are missing."
-    assert verdict_of_state(killed)["word"] == "not finished"
-    assert "killed, its machine went down, or its end could not be written" in verdict_of_state(killed)["sentence"]
+    assert conclusion_of_state(lost)["exit_code"] == 75
+    assert conclusion_of_state(lost)["sentence"].startswith(
+        "--limit is reached. Workers could not end as they should: "
+    )
+    assert (conclusion_of_state(bad)["tone"], conclusion_of_state(bad)["exit_code"]) == ("bad", 1)
+    assert "Workers could not end" in conclusion_of_state(bad)["sentence"]
+    assert (conclusion_of_state(short)["exit_code"], conclusion_of_state(short)["sentence"]) == (1, "Jobs are missing.")
+    assert conclusion({}, 1, None, "", "Jobs are missing.")["sentence"] == "Jobs are missing."
+    assert conclusion_of_state(killed)["word"] == "not finished"
+    assert "killed, its machine went down, or its end could not be written" in conclusion_of_state(killed)["sentence"]
     seen = replace(killed, history=[MinuteRow(600, bytes(MINUTE_BYTES))])
-    assert f"went down soon after {show_moment(600)}, or" in verdict_of_state(seen)["sentence"]
-    assert (verdict_of_state(over)["word"], verdict_of_state(over)["exit_code"]) == ("finished, 2 failed jobs", 3)
+    assert f"went down soon after {show_moment(600)}, or" in conclusion_of_state(seen)["sentence"]
+    assert (conclusion_of_state(over)["word"], conclusion_of_state(over)["exit_code"]) == ("finished, 2 failed jobs", 3)

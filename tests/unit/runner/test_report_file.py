@@ -32,7 +32,7 @@ def test_a_run_whose_state_cannot_be_read_has_a_report(tmp_path: Path) -> None:
 
     told = json.loads(path.read_text())
     assert (told["failed_jobs"], told["failed_jobs_left_out"]) == ([], 3)
-    assert told["verdict"]["exit_code"] == 5
+    assert told["conclusion"]["exit_code"] == 5
 
 
 def test_a_rehearsal_names_no_state_and_no_command_that_goes_on(
@@ -52,7 +52,7 @@ def test_a_rehearsal_names_no_state_and_no_command_that_goes_on(
 
     told = json.loads((tmp_path / "report.json").read_text())
     assert (told["resume"], told["failures"], told["failed_again"], told["state_file"]) == ("", "", "", "")
-    assert told["verdict"]["sentence"].startswith("A rehearsal")
+    assert told["conclusion"]["sentence"].startswith("A rehearsal")
 
 
 @pytest.mark.parametrize("words", ["ValueError: there is nothing called 'kinds' to look at here", "KeyError: 'rows'"])

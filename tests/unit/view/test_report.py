@@ -44,7 +44,9 @@ def facts(**more: Any) -> dict[str, Any]:
     """A run with all that can be said of one; each text that comes from users is hostile."""
     h = HOSTILE
     found = {
-        "verdict": {"word": "finished, 2 failed jobs", "tone": "held", "exit_code": 3, "sentence": h, "finished": True},
+        "conclusion": {
+            "word": "finished, 2 failed jobs", "tone": "held", "exit_code": 3, "sentence": h, "finished": True,
+        },
         "made_at": 1e9,
         "zone": "UTC",
         "status": {
@@ -131,7 +133,7 @@ def test_it_says_all_that_is_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "shown", "resumes"),
+    ("conclusion", "shown", "resumes"),
     [
         (
             {"word": "finished", "tone": "good", "exit_code": 0, "finished": True},
@@ -143,19 +145,19 @@ def test_it_says_all_that_is_known() -> None:
         ({"word": "running", "tone": "good", "exit_code": None, "finished": False}, "running", True),
     ],
 )
-def test_a_run_that_is_not_over_has_the_command_that_goes_on(verdict: dict, shown: str, resumes: bool) -> None:
+def test_a_run_that_is_not_over_has_the_command_that_goes_on(conclusion: dict, shown: str, resumes: bool) -> None:
     """And no other has; an exit code that is not known is not shown."""
-    text = words(verdict={**verdict, "sentence": "why"})
+    text = words(conclusion={**conclusion, "sentence": "why"})
 
     assert shown in text
     assert ("The command that resumes it" in text) is resumes
-    assert ("Exit code" in text) is (verdict["exit_code"] is not None)
+    assert ("Exit code" in text) is (conclusion["exit_code"] is not None)
 
 
 def test_what_is_not_known_is_left_out() -> None:
     """A state that nobody is at has no slaves, no times of jobs, no plot of a short run."""
     bare = {
-        "verdict": {"word": "finished", "tone": "good", "exit_code": 0, "sentence": "", "finished": True},
+        "conclusion": {"word": "finished", "tone": "good", "exit_code": 0, "sentence": "", "finished": True},
         "made_at": 1e9, "status": {"run": "r", "settled": 1, "failed": 0}, "points": [], "trail": [],
     }  # fmt: skip
     text = report(bare).decode()
