@@ -14,7 +14,7 @@ from taskmaster.postgres import dead_links
 from taskmaster.postgres.dsn import complete, fault
 from taskmaster.redaction import without_password
 
-__all__ = ["GRANT", "GuardStatement", "first"]
+__all__ = ["GRANT", "GuardStatement", "first", "settings"]
 
 GRANT = "the guard's user may not see it: GRANT pg_monitor TO that user"
 AGAIN_SECONDS = 0.3  # after which a doubtful answer is asked for again: a standby may just have got something
@@ -120,11 +120,24 @@ class GuardStatement:
             # others have the server's connection then. Some poolers refuse a setting in the
             # connection string.
             sql = self._sql if isinstance(self._sql, str) else self._sql(self._connection.server_version)
-            cursor.execute(f"SET LOCAL statement_timeout = {1000 * STATEMENT_SECONDS}; {sql}", self._parameters)
+            cursor.execute(f"{settings()} {sql}", self._parameters)
             if cursor.description is None:
                 return None
             row: Sequence[Any] | None = cursor.fetchone()
             return row
+
+
+def settings(comment: str = "") -> str:
+    """Return what is set for the transaction of a guard's statement, or of a probe's, as SQL.
+
+    Args:
+        comment: Stands in each statement.
+    """
+    # A standby refuses a serializable transaction, which may be the default of its database.
+    return (
+        f"SET LOCAL {comment} transaction_isolation = 'read committed'; "
+        f"SET LOCAL {comment} statement_timeout = {1000 * STATEMENT_SECONDS};"
+    )
 
 
 def first(row: Sequence[Any]) -> Any:

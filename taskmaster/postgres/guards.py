@@ -38,7 +38,9 @@ __all__ = [
 # wal_receiver_timeout.
 # On a primary: of the standbys that are connected, what the slowest one needs to replay; for how
 # long the one that is silent for longest has answered nothing although it has something to answer;
-# and who they are. The column reply_time is there from PostgreSQL 12 on.
+# and who they are. The column reply_time is there from PostgreSQL 12 on. What replays nothing is no
+# standby: a backup, or pg_receivewal. A logical subscriber answers when it likes, and one that
+# copies a table (pg_SUBSCRIPTION_sync_TABLE_SYSTEM) goes when it has.
 LAG = """
 SELECT pg_is_in_recovery(),
        CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
@@ -48,15 +50,17 @@ SELECT pg_is_in_recovery(),
           FROM pg_stat_wal_receiver, pg_settings
          WHERE name = 'wal_receiver_timeout' AND setting::int > 0
            AND extract(epoch FROM clock_timestamp() - last_msg_receipt_time) > setting::int / 2000 + 5),
-       count(*) FILTER (WHERE state = 'streaming' OR state = 'catchup'),
+       count(*) FILTER (WHERE follows),
        count(*) FILTER (WHERE state IS NULL),
-       count(*) FILTER (WHERE state = 'catchup' AND replay_lag IS NULL),
-       coalesce(extract(epoch FROM max(replay_lag) FILTER (WHERE state IN ('streaming', 'catchup'))), 0),
+       count(*) FILTER (WHERE follows AND state = 'catchup' AND replay_lag IS NULL),
+       coalesce(extract(epoch FROM max(replay_lag) FILTER (WHERE follows)), 0),
        coalesce(extract(epoch FROM clock_timestamp() - min((to_jsonb(s) ->> 'reply_time')::timestamptz)
-                FILTER (WHERE state IN ('streaming', 'catchup') AND flush_lsn < written)), 0),
+                FILTER (WHERE follows AND NOT logical AND flush_lsn < written)), 0),
        array_agg(application_name || coalesce(' at ' || host(client_addr), ''))
-           FILTER (WHERE state IN ('streaming', 'catchup') AND replay_lsn IS NOT NULL)
-  FROM pg_stat_replication s,
+           FILTER (WHERE follows AND application_name !~ '^pg_[0-9]+_sync_[0-9]+_[0-9]+$')
+  FROM (SELECT *, state IN ('streaming', 'catchup') AND replay_lsn IS NOT NULL AS follows,
+               EXISTS (SELECT FROM pg_replication_slots WHERE active_pid = pid AND slot_type = 'logical') AS logical
+          FROM pg_stat_replication) s,
        (SELECT CASE WHEN pg_is_in_recovery() THEN NULL ELSE pg_current_wal_flush_lsn() END AS written) w
 """
 CONNECTIONS = """

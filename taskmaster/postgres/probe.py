@@ -23,7 +23,7 @@ from taskmaster.guards.guard import Unknown
 from taskmaster.guards.pace import Pace
 from taskmaster.postgres import dead_links
 from taskmaster.postgres.dsn import check, complete, fault
-from taskmaster.postgres.guard_statement import SOON, STATEMENT_SECONDS
+from taskmaster.postgres.guard_statement import SOON, STATEMENT_SECONDS, settings
 from taskmaster.redaction import without_password
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_errors import is_final, is_refused, said
@@ -37,6 +37,7 @@ LONGEST_STATEMENT_SECONDS = 0.5  # that a statement of the user's may take; a se
 SHOWN_SECONDS = 10.0  # for which it is shown in a terminal
 
 PROBE_COMMENT = "/* taskmaster */"  # in the probe's own statements, which are none of others
+SETTINGS = settings(PROBE_COMMENT)  # in one transaction with the statement, after which they are gone, as with guards
 # By the key of an index, as others read.
 READ_OF_CATALOG = f"SELECT {PROBE_COMMENT} relname FROM pg_catalog.pg_class WHERE oid = 1259"
 # Of a row anywhere in the table. The key is chosen before the table is looked at, as a number of
@@ -244,7 +245,7 @@ class DatabaseProbe:
         if self._connection is None:
             self._connect()
         with self._cursor() as cursor:
-            cursor.execute(SESSIONS)
+            cursor.execute(f"{SETTINGS} {SESSIONS}")
             return list(cursor.fetchall())
 
     def _statement_counts(self) -> dict[int, tuple[int, float]] | None:
@@ -255,13 +256,13 @@ class DatabaseProbe:
         found = {}
         try:
             with self._cursor() as cursor:
-                cursor.execute(COUNTS)
+                cursor.execute(f"{SETTINGS} {COUNTS}")
                 if cursor.fetchone()[0]:
-                    cursor.execute(STATEMENT_COUNTS)
+                    cursor.execute(f"{SETTINGS} {STATEMENT_COUNTS}")
                     found = {key: (int(calls), float(seconds)) for key, calls, seconds in cursor.fetchall()}
                     if (looks := self._looks) < OWN_LOOKS:
                         self._looks = looks + 1
-                        cursor.execute(OWN)
+                        cursor.execute(f"{SETTINGS} {OWN}")
                         self._own |= {key for (key,) in cursor.fetchall()}
         except psycopg2.Error:
             if self._connection.closed:
@@ -278,17 +279,15 @@ class DatabaseProbe:
         self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/probe")
         self._connection.autocommit = True
         dead_links.watch(self._connection)
-        # In one transaction, after which the setting is gone, as with guards.
-        within = f"SET LOCAL {PROBE_COMMENT} statement_timeout = {1000 * STATEMENT_SECONDS};"
         if self._statement:  # of a user, who may have meant to try it only
-            self._messages = [f"BEGIN READ ONLY; {within} {self._statement}\n; ROLLBACK"]
+            self._messages = [f"BEGIN READ ONLY; {SETTINGS} {self._statement}\n; ROLLBACK"]
         else:
-            self._messages = [f"BEGIN; {within}", *self._default(), "COMMIT"]
+            self._messages = [f"BEGIN; {SETTINGS}", *self._default(), "COMMIT"]
 
     def _default(self) -> list[str]:
         """Return a read by a key, and what makes the commit wait for the disk if that can be."""
         with self._cursor() as cursor:
-            cursor.execute(MAY_WRITE)
+            cursor.execute(f"{SETTINGS} {MAY_WRITE}")
             self.reads_only = not cursor.fetchone()[0]
         read = self._read_of_table() or READ_OF_CATALOG
         return [read] if self.reads_only else [read, f"SELECT {PROBE_COMMENT} {COMMIT}"]
@@ -308,7 +307,7 @@ class DatabaseProbe:
         read = READ_ROW.format(table=table, key=key, low=low, width=high - low)
         try:
             with self._cursor() as cursor:
-                cursor.execute(f"SET LOCAL {PROBE_COMMENT} statement_timeout = {1000 * STATEMENT_SECONDS}; {read}")
+                cursor.execute(f"{SETTINGS} {read}")
         except psycopg2.ProgrammingError as exc:  # another database, or no right to read it
             logger.info("the probe reads a table of the server's own, because %s cannot be read there: %s", table, exc)
             return ""

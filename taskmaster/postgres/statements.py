@@ -33,6 +33,9 @@ Dsn = str | Connect
 # matter. Not for workers: Linux counts it also while a server that is well has no room for the data
 # of a COPY, whose first row may wait for a lock. See taskmaster.postgres.dead_links for theirs.
 UNACKNOWLEDGED_MILLISECONDS = 30_000
+# One statement sees the same in any; and a standby refuses a serializable one, which may be the
+# default of its database.
+READ_COMMITTED = "ISOLATION LEVEL READ COMMITTED"
 DEFAULT_NAME = "taskmaster/master"  # of a connection, where the DSN gives it none
 
 
@@ -225,7 +228,7 @@ class SourceConnection:
             # In one round trip, and gone with the transaction: behind a pooler, the next one is
             # somebody else's.
             cursor.execute(
-                f"BEGIN READ ONLY; SET LOCAL statement_timeout = {int(1000 * self._timeout)}; "
+                f"BEGIN READ ONLY, {READ_COMMITTED}; SET LOCAL statement_timeout = {int(1000 * self._timeout)}; "
                 "SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL bytea_output = 'hex'; "
                 "SET LOCAL extra_float_digits = 3;" + local
             )

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from psycopg2.extras import LogicalReplicationConnection, PhysicalReplicationConnection
 from support.commands import wait_for
 from support.guards import until
 from support.postgres_server import Server, server, standby
@@ -19,6 +20,7 @@ from taskmaster.errors import UsageError
 from taskmaster.guards import Guard, Unknown
 from taskmaster.postgres import guards
 from taskmaster.postgres.probe import DatabaseProbe
+from taskmaster.postgres.rows import rows
 
 OTHERS = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'taskmaster/guard'"
 
@@ -33,7 +35,8 @@ def connected(dsn: str) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def pair() -> Iterator[tuple[Server, Server]]:
     """Give a primary of these tests' own, and its standby."""
-    with server() as primary, standby(primary) as copy:
+    with server({"wal_level": "logical"}) as primary, standby(primary) as copy:
+        primary.execute("CREATE TABLE keyed AS SELECT 1 AS id; ALTER TABLE keyed ADD PRIMARY KEY (id)")
         primary.execute("CREATE TABLE seen (at timestamptz)")
         # A standby that does not get on tells its primary so every 10 seconds by default.
         copy.execute("ALTER SYSTEM SET wal_receiver_status_interval = 1")
@@ -79,6 +82,29 @@ def test_replication_lag_grows_while_nothing_is_replayed(pair: tuple[Server, Ser
             copy.execute("SELECT pg_wal_replay_resume()")
         write(primary)
         until(guard, lambda reason: not reason)
+
+
+def test_a_standby_of_serializable_transactions_is_asked(pair: tuple[Server, Server]) -> None:
+    """No standby has them, and their default comes from the primary: neither guard nor probe nor
+    source could look.
+    """
+    primary, copy = pair
+    primary.execute("ALTER DATABASE postgres SET default_transaction_isolation = 'serializable'")
+    isolation = "SELECT setconfig FROM pg_db_role_setting WHERE setconfig[1] LIKE '%serializable'"
+    dsn = f"{copy.dsn()} options='-c default_transaction_isolation=read\\\\ committed'"
+    try:
+        with connected(dsn) as cursor:
+            wait_for(
+                "the setting", lambda: (cursor.connection.rollback(), cursor.execute(isolation), cursor.fetchone())[2]
+            )
+        with closing(guards.replication_lag(60, copy.dsn())) as guard:
+            assert guard() == ""
+        with closing(DatabaseProbe(copy.dsn())) as probe:
+            assert probe() > 0
+            assert probe.sessions() == frozenset()
+        assert len(list(rows(copy.dsn(), "keyed").iterate(None))) == 1
+    finally:
+        primary.execute("ALTER DATABASE postgres RESET default_transaction_isolation")
 
 
 def test_a_quiet_primary_is_no_lag(pair: tuple[Server, Server]) -> None:
@@ -167,6 +193,71 @@ def test_a_standby_that_is_gone_is_missed(pair: tuple[Server, Server], unlimited
         assert "a standby that was connected is gone: second at 127.0.0.1" in until(unlimited, bool)
         second.start()
         until(unlimited, lambda reason: not reason)
+
+
+@contextmanager
+def subscriber(primary: Server, name: str) -> Iterator[Any]:
+    """A logical subscriber, which says what it is told to."""
+    primary.execute("CREATE PUBLICATION everything FOR ALL TABLES")
+    primary.execute("SELECT pg_create_logical_replication_slot('subscriber', 'pgoutput')")
+    dsn = f"{primary.dsn()} application_name={name}"
+    try:
+        with (
+            closing(psycopg2.connect(dsn, connection_factory=LogicalReplicationConnection)) as connection,
+            connection.cursor() as cursor,
+        ):
+            options = {"proto_version": "1", "publication_names": "everything"}
+            cursor.start_replication(slot_name="subscriber", options=options)
+            yield cursor
+    finally:
+        active = "SELECT 1 FROM pg_replication_slots WHERE active"
+        wait_for("the slot", lambda: not primary.execute(active))
+        primary.execute("SELECT pg_drop_replication_slot('subscriber')")
+        primary.execute("DROP PUBLICATION everything")
+
+
+def replays(primary: Server, name: str) -> bool:
+    """Whether the primary knows how far somebody has replayed."""
+    seen = "SELECT 1 FROM pg_stat_replication WHERE application_name = %s AND replay_lsn IS NOT NULL"
+    return bool(primary.execute(seen, name))
+
+
+def test_a_logical_subscriber_may_answer_when_it_likes(pair: tuple[Server, Server], unlimited: Guard) -> None:
+    """Such as every ten seconds; a standby answers at once."""
+    primary, _ = pair
+    with subscriber(primary, "sink") as sink:
+        sink.send_feedback(write_lsn=1, flush_lsn=1, apply_lsn=1, force=True)
+        wait_for("what it says", lambda: replays(primary, "sink"))
+        until(unlimited, lambda reason: not reason)
+        old = "SELECT clock_timestamp() - reply_time > '1.5 s' FROM pg_stat_replication WHERE application_name = 'sink'"
+        wait_for("its silence", lambda: primary.execute(old) == [(True,)])
+        write(primary)
+        assert unlimited() == ""
+
+
+def test_a_subscriber_that_has_copied_its_table_is_not_missed(pair: tuple[Server, Server], unlimited: Guard) -> None:
+    """It is there for a while beside the subscription's own, and does not come back."""
+    primary, _ = pair
+    with subscriber(primary, "pg_16420_sync_16413_7713833892012749732") as copying:
+        copying.send_feedback(write_lsn=1, flush_lsn=1, apply_lsn=1, force=True)
+        wait_for("what it says", lambda: replays(primary, "pg_16420_sync_16413_7713833892012749732"))
+        unlimited()
+    until(unlimited, lambda reason: not reason)
+
+
+def test_what_only_keeps_the_log_is_no_standby(postgres: Server) -> None:
+    """As pg_receivewal does, and a backup: it replays nothing, and was taken for no lag."""
+    ((begin,),) = postgres.execute("SELECT pg_current_wal_lsn()::text")
+    with (
+        closing(psycopg2.connect(postgres.dsn(), connection_factory=PhysicalReplicationConnection)) as connection,
+        connection.cursor() as cursor,
+        closing(guards.replication_lag(5, postgres.dsn())) as guard,
+    ):
+        cursor.start_replication(start_lsn=begin)
+        cursor.send_feedback(write_lsn=1, flush_lsn=1, force=True)
+        seen = "SELECT 1 FROM pg_stat_replication WHERE state = 'streaming' AND flush_lsn IS NOT NULL"
+        wait_for("the one that keeps the log", lambda: postgres.execute(seen))
+        assert "no standby is connected" in guard()
 
 
 @pytest.mark.parametrize(
