@@ -18,6 +18,7 @@ from taskmaster.postgres.coverage import warn_without_index
 from taskmaster.postgres.pages import PageStatements, RowsRequest, Shape, rows_that_fit
 from taskmaster.postgres.prefetch import ahead
 from taskmaster.postgres.statements import Dsn, SourceConnection, Unreadable, durations
+from taskmaster.sources.database_errors import is_of_a_row, said
 from taskmaster.sources.keyset_rows import FIRST_PAGE_ROWS, SHRINK, KeysetSource, RowsPage, UnreadableRow
 from taskmaster.units import show_count
 
@@ -132,7 +133,7 @@ class Rows(KeysetSource):
         self._known: PageStatements | None = None  # once the table was looked up
         self._paging = False
         self._fitting = FIRST_PAGE_ROWS  # rows of a page that are not too large
-        self._readable = request.chunk  # rows of a page without one that the driver cannot read
+        self._readable = request.chunk  # rows of a page without one that cannot be read
         self._by_stretches = False  # a page is asked for within a stretch of the keys
 
     def __repr__(self) -> str:
@@ -226,9 +227,11 @@ class Rows(KeysetSource):
             try:
                 found = self._reading.fetch(*self._statements().page(after, until, count), may_be_slow=least)
                 break
-            except Unreadable as exc:
+            except Exception as exc:
+                if not (isinstance(exc, Unreadable) or is_of_a_row(exc)):
+                    raise
                 if count == 1:
-                    return self._unreadable(after, until, str(exc))
+                    return self._unreadable(after, until, exc)
                 self._readable = max(1, count // SHRINK)
         self._readable = max(self._readable, 2 * count)
         return self._as_page(found, count, stretch)
@@ -295,8 +298,17 @@ class Rows(KeysetSource):
         found = self._reading.fetch(sql, values, may_be_slow=may_be_slow)
         return self._statements().table.key_of(found[0]) if found else None
 
-    def _unreadable(self, after: Any, until: Any, why: str) -> RowsPage:
-        """Return a page of the one row that the driver cannot read, as a job that fails."""
+    def _unreadable(self, after: Any, until: Any, exc: Exception) -> RowsPage:
+        """Return a page of the one row that cannot be read, as a job that fails.
+
+        Raises:
+            UsageError: the condition or the key is what cannot be read.
+        """
+        why = (
+            str(exc)
+            if isinstance(exc, Unreadable)
+            else f"The server cannot give this row: {said(exc.__cause__ or exc)}"
+        )
         key = self._one_key(*self._statements().keys(after, until, "LIMIT 1"))
         if key is None:
             return RowsPage([], None, last=False)  # the row is gone

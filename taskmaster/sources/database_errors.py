@@ -11,13 +11,17 @@ import re
 from taskmaster.errors import UsageError
 from taskmaster.sources.database_retry import is_lost, passes, sqlstate
 
-__all__ = ["StatementRefused", "is_final", "is_refused", "said"]
+__all__ = ["StatementRefused", "is_final", "is_of_a_row", "is_refused", "said"]
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 WRONG = (
     "0A",  # what the server cannot do
     "22",  # a value that does not fit, or a division by zero
     "42",  # syntax, names and rights
+)
+OF_A_ROW = (
+    "22",  # a value that does not fit, as a character that the connection's encoding has not
+    "XX001",  # data that is damaged on the server's disk
 )
 NOT_LET_IN = (
     "28",  # a wrong user, password or method of authentication
@@ -65,6 +69,11 @@ def said(exc: BaseException) -> str:
 def is_refused(exc: BaseException) -> bool:
     """Return whether a statement is wrong, or not allowed."""
     return sqlstate(exc).startswith(WRONG) and not passes(exc)
+
+
+def is_of_a_row(exc: BaseException) -> bool:
+    """Return whether a single row may be what a server cannot give."""
+    return sqlstate(exc).startswith(OF_A_ROW)
 
 
 def is_final(exc: BaseException) -> bool:

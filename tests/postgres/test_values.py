@@ -16,6 +16,7 @@ import pytest
 from taskmaster import postgres
 from taskmaster.errors import SourceError
 from taskmaster.model import Job
+from taskmaster.sources.database_errors import StatementRefused
 from taskmaster.sources.keyset_rows import UnreadableRow
 
 Sql = Callable[..., list[tuple]]
@@ -124,6 +125,39 @@ def test_a_row_that_the_driver_cannot_read_fails_alone(
         assert tuple(job.key for job in failing) == bad
         with pytest.raises(ValueError, match=r"cannot read what the server has answered.*infinity"):
             pickle.loads(pickle.dumps(failing[0].payload))
+
+
+@pytest.mark.parametrize("driver", ["psycopg2", "psycopg3"])
+@pytest.mark.parametrize("bad", [(1,), (1000,), (499, 500, 501)])
+def test_a_row_that_the_server_cannot_give_fails_alone(
+    database: str, sql: Sql, bad: tuple[int, ...], driver: str
+) -> None:
+    """Such as one with a character that the connection's encoding has not, or with damaged data."""
+    sql("CREATE TABLE t (id int PRIMARY KEY, v text)")
+    sql(
+        "INSERT INTO t SELECT n, CASE WHEN n = ANY(%s) THEN '漢' ELSE 'é' END FROM generate_series(1, 1000) n",
+        list(bad),
+    )
+    dsn = f"{database} client_encoding=LATIN1"
+    given = dsn if driver == "psycopg2" else lambda: psycopg.connect(dsn)
+    with closing(postgres.rows(given, "t", columns="v", chunk=400)) as source:
+        jobs = list(source.iterate(None))
+
+    failing = [job for job in jobs if isinstance(job.payload, UnreadableRow)]
+    assert [job.key for job in jobs] == list(range(1, 1001))
+    assert tuple(job.key for job in failing) == bad
+    with pytest.raises(ValueError, match=r"server cannot give this row.*has no equivalent in encoding \"LATIN1\""):
+        pickle.loads(pickle.dumps(failing[0].payload))
+
+
+@pytest.mark.parametrize("condition", ["1000 / (id - 5) > 0", ("v > %s", ["x"])])
+def test_a_condition_that_fails_for_a_row_ends_the_run(database: str, sql: Sql, condition: Any) -> None:
+    """It is the user's, and says nothing of the row."""
+    sql("CREATE TABLE t (id int PRIMARY KEY, v date)")
+    sql("INSERT INTO t SELECT n, '2024-02-29' FROM generate_series(1, 10) n")
+
+    with pytest.raises(StatementRefused, match=r"division by zero|invalid input syntax"):
+        list(postgres.rows(database, "t", where=condition).iterate(None))
 
 
 def test_texts_in_another_encoding_name_the_cure(sql: Sql, database: str) -> None:
