@@ -13,7 +13,9 @@ psycopg2 where a DSN is given, or whatever the user's own function returns.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,9 +58,19 @@ __all__ = [
 _PLACES = {"KeyRange": "ranges", "connect": "connections", "pace": "probe", "ranges": "ranges", "rows": "rows"}
 
 
+class _Package(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Whoever imports a module by that name first, as pickle does, would have Python put it in
+        # the place of its function.
+        if not (name in _PLACES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # The module takes the place of its function as an attribute of the package once it is imported.
     found = globals()[name] = getattr(import_module(f"{__name__}.{_PLACES.get(name, 'guards')}"), name)
     return found
