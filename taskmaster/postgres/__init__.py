@@ -2,7 +2,8 @@
 throttle.
 
 - ``rows`` (with ``pages``, ``prefetch``, ``coverage``) and ``ranges``: tables as sources;
-- ``catalog``, ``key_operators``, ``statements``, ``values``: what they ask of the server, and how;
+- ``tables``, ``catalog``, ``key_operators``, ``statements``, ``values``: what they ask of the
+  server, and how;
 - ``connections``, ``dead_links``, ``dsn``: a worker's connection;
 - ``guards``, ``write_guards``, ``guard_statement``, ``probe``: for the throttle.
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.model import Job
-from taskmaster.postgres.catalog import Column, Table
 from taskmaster.postgres.statements import Dsn, SourceConnection
+from taskmaster.postgres.tables import Column, Table
 from taskmaster.records import record
 from taskmaster.sources.keyset_rows import PAGE_BYTES, SAMPLED_ROWS
 

@@ -12,9 +12,10 @@ from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.model import Job
-from taskmaster.postgres.catalog import Table, look_up
+from taskmaster.postgres.catalog import look_up, order_now
 from taskmaster.postgres.key_operators import is_visible, operator_of
 from taskmaster.postgres.statements import Dsn, SourceConnection, durations
+from taskmaster.postgres.tables import Table
 from taskmaster.sources.key_ranges import RangeSource
 
 __all__ = ["KeyRange", "Ranges", "ranges"]
@@ -204,6 +205,11 @@ class Ranges(RangeSource):
     def close(self) -> None:
         """Give the connection up: nothing more is asked."""
         self._reading.close()
+
+    def _drawn(self, lo: Any) -> Iterator[Job]:
+        yield from super()._drawn(lo)
+        table = self._found()
+        self._check_order(table.key_order, order_now(self._reading, table))
 
     # -- what the database says --------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.model import Job
-from taskmaster.postgres.catalog import estimate, look_up
+from taskmaster.postgres.catalog import estimate, look_up, order_now
 from taskmaster.postgres.coverage import warn_without_index
 from taskmaster.postgres.pages import PageStatements, RowsRequest, Shape, rows_that_fit
 from taskmaster.postgres.prefetch import ahead
@@ -291,6 +291,8 @@ class Rows(KeysetSource):
     def _pages(self, last: Any) -> Iterator[list[Any]]:
         try:
             yield from self._walk(last)
+            table = self._statements().table
+            self._check_order(table.key_order, order_now(self._reading, table))
         finally:
             self._reading.close()
 

@@ -28,7 +28,7 @@ from taskmaster.errors import SourceError, UsageError
 from taskmaster.master.reading.source import Source
 from taskmaster.model import Job
 from taskmaster.postgres import pages
-from taskmaster.postgres.catalog import query_plan
+from taskmaster.postgres.catalog import order_now, query_plan
 from taskmaster.postgres.statements import SourceConnection
 from taskmaster.sources.database_errors import StatementRefused
 from taskmaster.sources.database_retry import TooSlow
@@ -377,6 +377,47 @@ def test_the_statement_that_is_printed_mends_it(database: str, comments: None, s
     sql(str(caught.value).partition("Mend it with: ")[2])
 
     assert len(list(postgres.rows(database, "comments", ("body", "id")).iterate(None))) == 1000
+
+
+OTHER_ORDER = "in another order than when this run was new: it was that of .*text.* and is that of"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("ALTER TABLE words ALTER id TYPE char(9)", OTHER_ORDER),
+        ("ALTER TABLE words RENAME TO all_; CREATE VIEW words AS SELECT * FROM all_ WHERE id < 'c'", "is a view"),
+        ("ALTER TABLE words ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY", "Row-level security is active"),
+        ('CREATE INDEX ON words (body); ALTER TABLE words ALTER id TYPE varchar(9) COLLATE "C"', ""),
+        ("DROP TABLE words", ""),
+    ],
+)
+@pytest.mark.parametrize("ranged", [False, True])
+def test_a_table_that_hides_rows_from_the_middle_on_is_noticed(
+    database: str, sql: Callable[..., list[tuple]], change: str, expected: str, ranged: bool
+) -> None:
+    """At the end of the reading at the latest: its pages look as if there were no more rows."""
+    sql("CREATE ROLE reads; GRANT pg_read_all_data TO reads")
+    sql('CREATE TABLE words (id text COLLATE "C" PRIMARY KEY, body text)')
+    sql("INSERT INTO words SELECT chr(97 + n % 26) || n, '' FROM generate_series(1, 100) n")
+    dsn = f"{database} options='-c role=reads'"
+    try:
+        source = postgres.ranges(dsn, "words", rows=50) if ranged else postgres.rows(dsn, "words", chunk=50)
+        jobs = source.iterate(None)
+        next(jobs)
+        sql(change)
+        if expected:
+            with pytest.raises(UsageError, match=expected):
+                list(jobs)
+        elif "DROP" in change:
+            source._check_order(
+                "text", order_now(source._reading, source._found() if ranged else source._statements().table)
+            )
+        else:
+            assert len(list(jobs)) == (1 if ranged else 99)
+        source.close()
+    finally:
+        sql("DROP OWNED BY reads; DROP ROLE reads")
 
 
 def test_names_may_be_odd(database: str, sql: Callable[..., list[tuple]]) -> None:
