@@ -23,12 +23,13 @@ from taskmaster.runtime.backoff import Backoff
 from taskmaster.runtime.context import HERE
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_errors import is_final, said
-from taskmaster.sources.database_retry import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, is_lost, passes
+from taskmaster.sources.database_retry import FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, is_lost, passes, sqlstate
 
 __all__ = ["connect"]
 
 logger = clean_logger(__name__)
 
+READ_ONLY = "25006"  # code of a write where only reading is possible
 INERROR = 3  # how libpq, psycopg2 and psycopg 3 number a transaction in which a statement has failed
 UNTESTED_SECONDS = 2.0  # a connection unused for longer is tested before it is used
 TEST_SECONDS = 10.0  # longest time that the server may take to answer the test
@@ -246,7 +247,8 @@ def _clear_up(known: dict[Dsn, _Kept], dsn: Dsn, exc: BaseException) -> None:
         _close(known, dsn)
         return
     # A driver may not have noticed, or have nothing to roll back: the next job would get the error.
-    if is_lost(exc):
+    # And where a standby was met, as in a failover, the address may lead to the primary by now.
+    if is_lost(exc) or sqlstate(exc) == READ_ONLY:
         _close(known, dsn)
 
 

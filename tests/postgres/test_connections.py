@@ -141,6 +141,21 @@ def test_a_lost_connection_is_opened_again(dsn: Any, sql: Sql, monkeypatch: pyte
     assert ask(dsn, "SELECT pg_backend_pid()") not in (pid, second)
 
 
+@pytest.mark.parametrize("driver", [psycopg2, psycopg])
+def test_a_connection_to_a_standby_is_not_kept_by_who_has_to_write(database: str, sql: Sql, driver: Any) -> None:
+    """The address leads to the primary by now, as after a failover."""
+    sql("CREATE TABLE seen (id int)")
+    servers = iter([f"{database} options='-c default_transaction_read_only=on'", database])
+
+    def connect() -> Any:
+        return driver.connect(next(servers))
+
+    with pytest.raises((psycopg2.Error, psycopg.Error), match="read-only transaction"):
+        ask(connect, "INSERT INTO seen VALUES (1) RETURNING id")
+
+    assert ask(connect, "INSERT INTO seen VALUES (2) RETURNING id") == 2
+
+
 def test_a_server_that_restarts_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
     """A job that asks for a connection meanwhile gets it later; a wrong name is said at once."""
     with server() as own:
