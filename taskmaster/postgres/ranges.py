@@ -197,6 +197,12 @@ class Ranges(RangeSource):
     def __repr__(self) -> str:
         return f"ranges of {self._name} by {self._key}"
 
+    def bounds(self, bound: Any) -> Any:
+        """Decide which rows belong to the run, or take over what was decided."""
+        found = super().bounds(bound)
+        self._reading.note_position()
+        return found
+
     def iterate(self, last: Any) -> Iterator[Job]:
         """Return the ranges after one, or all of them."""
         self._found()

@@ -141,6 +141,12 @@ class Rows(KeysetSource):
 
     # -- what the master calls ---------------------------------------------------------------------
 
+    def bounds(self, bound: Any) -> Any:
+        """Decide which rows belong to the run, or take over what was decided."""
+        found = super().bounds(bound)
+        self._reading.note_position()
+        return found
+
     def iterate(self, last: Any) -> Iterator[Any]:
         """Return the rows after a key, or all of them."""
         if not self._fixed:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from decimal import Decimal
 from typing import Any
 
 from taskmaster.errors import SourceError, UsageError
@@ -39,8 +41,19 @@ READ_COMMITTED = "ISOLATION LEVEL READ COMMITTED"
 DEFAULT_NAME = "taskmaster/master"  # of a connection, where the DSN gives it none
 
 
+# How far a server is in what was written; a standby, in what it has replayed.
+POSITION = """
+SELECT pg_is_in_recovery(),
+       CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn
+"""
+
+
 class Unreadable(SourceError):
     """The driver cannot turn what the server has answered into values of Python."""
+
+
+class Behind(Exception):
+    """A standby has not replayed what was there when the run began."""
 
 
 def durations(**given: float | None) -> None:
@@ -104,6 +117,7 @@ class SourceConnection:
         self._was_connected = False
         self._was_lost = False
         self._answered = False  # the server has; what goes wrong now is the driver's
+        self._position = Decimal(0)  # how far the server was, at least, of whose rows is spoken
         self._patience = patience
         self._timeout = timeout
         self._sleep = sleep
@@ -156,6 +170,13 @@ class SourceConnection:
         # A driver that leaves it to the server to bring them together.
         return sql % tuple(self.fetch("SELECT quote_nullable(%s::text)", (value,))[0][0] for value in values)
 
+    def note_position(self) -> None:
+        """Note how far the server is: a standby that is not as far is waited for from now on, as it
+        would hide rows without a word.
+        """
+        with suppress(Exception):  # a connection that is lost is opened again when it is needed
+            self._check_position()
+
     def close(self) -> None:
         """Give the connection up; the next statement opens another."""
         connection, self._connection = self._connection, None
@@ -181,6 +202,8 @@ class SourceConnection:
             Exception: what it was, if that is neither the server's nor the connection's.
         """
         why = without_password(said(exc), self._dsn if isinstance(self._dsn, str) else "")
+        if isinstance(exc, Behind):
+            return why
         if is_cancelled(exc):
             if not may_be_slow:
                 raise TooSlow(f"{why}.") from exc
@@ -222,6 +245,7 @@ class SourceConnection:
                 self._connection.prepare_threshold = None
             read_exactly(self._connection)
             dead_links.watch(self._connection)
+            self._check_position()
         # The server itself ends what takes longer, unless nothing comes through to it.
         within = dead_links.answer_within(self._connection, self._timeout or math.inf)
         with within, self._connection.cursor() as cursor:
@@ -239,3 +263,28 @@ class SourceConnection:
             self._answered = False
             cursor.execute("COMMIT")
         return rows
+
+    def _check_position(self) -> None:
+        """See that a server has all that was there before, at the other end of another connection.
+
+        Raises:
+            Behind: it is a standby, and has not.
+            Exception: the connection is lost.
+        """
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(POSITION)
+                in_recovery, found = cursor.fetchone()
+        except Exception as exc:
+            if passes(exc):
+                raise
+            logger.debug("the server does not say how far it is: %s", exc)
+            return
+        if found is None:
+            return
+        if in_recovery and found < self._position:
+            raise Behind(
+                f"this standby has {self._position - found:,} bytes of the log still to replay, of which the run has "
+                "seen rows at another server"
+            )
+        self._position = max(self._position, found)

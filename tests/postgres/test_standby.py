@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import closing
+from functools import partial
+from typing import Any
 
+import psycopg
+import psycopg2
 import pytest
-from support.postgres_server import server, standby
+from support.commands import wait_for
+from support.postgres_server import Server, server, standby
 
 from taskmaster import postgres
 
 SLOW = "pg_sleep(0.002) IS NOT NULL"
+
+
+@pytest.fixture(scope="module")
+def pair() -> Iterator[tuple[Server, Server]]:
+    """Give a primary of these tests' own, and its standby."""
+    with server() as primary, standby(primary) as copy:
+        yield primary, copy
+
+
+def until_replayed(primary: Server, copy: Server) -> None:
+    """Wait until the standby has all that the primary has written."""
+    target = primary.execute("SELECT pg_current_wal_insert_lsn()")[0][0]
+    done = "SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn"
+    wait_for("the standby", lambda: copy.execute(done, target) == [(True,)])
 
 
 @pytest.mark.slow
@@ -43,3 +64,41 @@ def test_a_page_in_the_way_of_a_standby_is_read_again(caplog: pytest.LogCaptureF
 
         assert "conflict with recovery" in caplog.text
         assert all(one == list(range(1, 1001)) for one in seen)
+
+
+@pytest.mark.parametrize("driver", [psycopg2, psycopg])
+@pytest.mark.parametrize("ranged", [False, True])
+def test_a_standby_that_is_behind_is_waited_for(
+    caplog: pytest.LogCaptureFixture, pair: tuple[Server, Server], driver: Any, ranged: bool
+) -> None:
+    """It is met when the connection to the primary is lost, and does not know half of the rows."""
+    primary, copy = pair
+    primary.execute("DROP TABLE IF EXISTS late; CREATE TABLE late (id int PRIMARY KEY)")
+    primary.execute("INSERT INTO late SELECT n FROM generate_series(1, 50) n")
+    until_replayed(primary, copy)
+    copy.execute("SELECT pg_wal_replay_pause()")
+    # It takes effect between two records.
+    primary.execute("SELECT pg_logical_emit_message(true, 'a', 'b')")
+    paused = "SELECT pg_get_wal_replay_pause_state() = 'paused'"
+    wait_for("the pause", lambda: copy.execute(paused) == [(True,)])
+    primary.execute("INSERT INTO late SELECT n FROM generate_series(51, 100) n")
+    opened: list[Any] = []
+
+    def connect() -> Any:
+        if len(opened) > 1 and "still to replay" in caplog.text:
+            copy.execute("SELECT pg_wal_replay_resume()")
+        opened.append(driver.connect((copy if opened else primary).dsn()))
+        return opened[-1]
+
+    try:
+        make = partial(postgres.ranges, rows=10) if ranged else partial(postgres.rows, chunk=10)
+        with caplog.at_level(logging.WARNING, "taskmaster"), closing(make(connect, "late")) as source:
+            jobs = source.iterate(None)
+            found = [next(jobs)]
+            opened[0].close()
+            found += jobs
+    finally:
+        copy.execute("SELECT pg_wal_replay_resume()")
+
+    assert "this standby has" in caplog.text
+    assert found[-1].key == (90, 100) if ranged else found == list(range(1, 101))
