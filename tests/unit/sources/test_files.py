@@ -661,6 +661,17 @@ def test_the_dialect_is_passed_on(tmp_path: Path) -> None:
         csv_rows(path, delimitr=";")
 
 
+def test_lines_that_end_otherwise_are_refused(tmp_path: Path) -> None:
+    """``csv.reader`` takes the option and does not read by it: the file had a header and no row."""
+    path = tmp_path / "semicolons.csv"
+    path.write_bytes(b"id,name;1,Ann;2,Bob;")
+    with pytest.raises(UsageError, match="lineterminator=';'"):
+        csv_rows(path, lineterminator=";")
+
+    path.write_bytes(b"id,name\r\n1,Ann\r\n")
+    assert [job.payload for job in csv_rows(path, lineterminator="\r\n").iterate()] == [{"id": "1", "name": "Ann"}]
+
+
 def test_what_is_no_json_is_an_error(tmp_path: Path) -> None:
     """With the byte where the line begins."""
     path = tmp_path / "rows.jsonl"
