@@ -704,7 +704,7 @@ COVERED_BY = {
     "tests/postgres/test_guards.py": "postgres/guard_statement",
     "tests/postgres/test_write_guards.py": "postgres/write_guards",
     "tests/postgres/test_ranges.py": "postgres/coverage postgres/key_operators postgres/ranges sources/index_operators",
-    "tests/postgres/test_rows.py": "postgres/catalog postgres/pages postgres/rows postgres/statements",
+    "tests/postgres/test_rows.py": "postgres/catalog postgres/pages postgres/rows postgres/statements postgres/tables",
     "tests/postgres/test_values.py": "postgres/values",
     "tests/unit/sources/test_files.py": (
         "sources/bad_lines sources/file_format sources/file_sources sources/resumable_file sources/text_encoding"

@@ -1,6 +1,4 @@
-"""A table, its columns and its key as SQL. Pure: what is asked of the server for it is in
-``catalog``.
-"""
+"""A table, its columns and its key as SQL; what is asked of the server for it is in ``catalog``."""
 
 from __future__ import annotations
 
