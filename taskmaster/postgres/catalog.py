@@ -67,6 +67,7 @@ def look_up(reading: SourceConnection, table: str, key: str | Sequence[str], *, 
             raise UsageError(f"{sql} has no column {name!r}{_near(name, columns)}.")
     chosen = Table(sql, columns, tuple(columns[name] for name in names), partitioned)
     _check(reading, oid, chosen, unique=unique)
+    _warn_of_other_versions(reading, oid, chosen)
     return replace(chosen, operators=operators_of(reading, oid, sql, {c.name: c.type for c in chosen.key}))
 
 
@@ -152,6 +153,27 @@ def _check(reading: SourceConnection, oid: int, table: Table, *, unique: bool) -
         )
 
 
+def _warn_of_other_versions(reading: SourceConnection, oid: int, table: Table) -> None:
+    """Warn of a key whose texts are compared otherwise than when its index was made, as after an
+    upgrade of the system or of ICU: a search by the index passes over rows without a word.
+    """
+    key = {column.name for column in table.key}
+    for name, collation, former, now in reading.fetch(_VERSIONS, (oid,)):
+        if name in key:
+            logger.warning(
+                "the key %s of %s is sorted by the collation %s, whose indexes were made by version %s and which is of "
+                "version %s now: where these differ, rows are left out. Mend it with: REINDEX TABLE %s; ALTER "
+                "COLLATION %s REFRESH VERSION",
+                name,
+                table.quoted,
+                collation,
+                former,
+                now,
+                table.quoted,
+                collation,
+            )
+
+
 def query_plan(reading: SourceConnection, sql: str, values: Sequence[Any], local: str = "") -> dict[str, Any]:
     """Return the server's plan of a query, as EXPLAIN gives it; ``local`` are settings, as SQL."""
     ((text,),) = reading.fetch(f"EXPLAIN (FORMAT JSON) {sql}", values, local=local)
@@ -216,4 +238,11 @@ JOIN pg_opclass o ON o.oid = k.class
 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number AND k.number <> 0
 WHERE i.indrelid = %s AND i.indisvalid AND i.indpred IS NULL AND k.place <= i.indnkeyatts
 GROUP BY i.indexrelid, i.indisunique, am.amname
+"""
+# That of the database itself is said by the server, to the standard error stream.
+_VERSIONS = """
+SELECT a.attname::text, quote_ident(n.nspname) || '.' || quote_ident(o.collname), o.collversion,
+    pg_collation_actual_version(o.oid)
+FROM pg_attribute a JOIN pg_collation o ON o.oid = a.attcollation JOIN pg_namespace n ON n.oid = o.collnamespace
+WHERE a.attrelid = %s AND o.collversion <> pg_collation_actual_version(o.oid)
 """

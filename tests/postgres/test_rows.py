@@ -27,7 +27,7 @@ from taskmaster import keys, postgres
 from taskmaster.errors import SourceError, UsageError
 from taskmaster.master.reading.source import Source
 from taskmaster.model import Job
-from taskmaster.postgres import pages
+from taskmaster.postgres import catalog, pages
 from taskmaster.postgres.catalog import order_now, query_plan
 from taskmaster.postgres.statements import SourceConnection
 from taskmaster.sources.database_errors import StatementRefused
@@ -377,6 +377,21 @@ def test_the_statement_that_is_printed_mends_it(database: str, comments: None, s
     sql(str(caught.value).partition("Mend it with: ")[2])
 
     assert len(list(postgres.rows(database, "comments", ("body", "id")).iterate(None))) == 1000
+
+
+def test_an_index_of_another_version_of_its_collation_is_warned_of(
+    database: str, comments: None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search by it may pass over rows; few servers of the tests have such a collation."""
+    list(postgres.rows(database, "comments").iterate(None))
+    assert "REINDEX" not in caplog.text
+
+    versions = "SELECT 'id', 'public.german', '2.28', '2.36' WHERE %s IS NOT NULL"
+    monkeypatch.setattr(catalog, "_VERSIONS", versions)
+    list(postgres.rows(database, "comments").iterate(None))
+
+    assert "made by version 2.28 and which is of version 2.36 now" in caplog.text
+    assert "REINDEX TABLE public.comments; ALTER COLLATION public.german REFRESH VERSION" in caplog.text
 
 
 OTHER_ORDER = "in another order than when this run was new: it was that of .*text.* and is that of"
