@@ -238,6 +238,8 @@ class SourceConnection:
         if self._connection is None:
             self._connection = self._connect()
             self._was_connected = True
+            # The user's function may have left a transaction open in which it has set something.
+            self._connection.commit()
             self._connection.autocommit = True
             if hasattr(self._connection, "prepare_threshold"):
                 # psycopg 3: behind a pooler, the next transaction is in another session, which has

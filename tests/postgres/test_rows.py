@@ -471,6 +471,24 @@ def test_no_name_of_a_column_changes_the_order(
 
 
 @pytest.mark.parametrize("driver", [psycopg2, psycopg])
+def test_what_a_function_sets_before_it_returns_stays(
+    database: str, sql: Callable[..., list[tuple]], driver: Any
+) -> None:
+    """Although it has left the transaction open in which it has."""
+    sql("CREATE SCHEMA aside; CREATE TABLE aside.words (id int PRIMARY KEY); INSERT INTO aside.words VALUES (1)")
+
+    def connect() -> Any:
+        connection = driver.connect(database)
+        with connection.cursor() as cursor:
+            cursor.execute("SET search_path = aside")
+        return connection
+
+    for source in (postgres.rows(connect, "words"), postgres.ranges(connect, "words")):
+        with closing(source):
+            assert len(list(source.iterate(None))) == 1
+
+
+@pytest.mark.parametrize("driver", [psycopg2, psycopg])
 def test_names_of_types_may_be_odd_too(database: str, sql: Callable[..., list[tuple]], driver: Any) -> None:
     """In pages and in ranges, with columns that the callback does not get."""
     sql("""CREATE SCHEMA "My Schema"; CREATE TYPE "My Schema"."100% ""odd" AS ENUM ('b', 'a', 'c')""")
