@@ -141,12 +141,6 @@ class Rows(KeysetSource):
 
     # -- what the master calls ---------------------------------------------------------------------
 
-    def bounds(self, bound: Any) -> Any:
-        """Decide which rows belong to the run, or take over what was decided."""
-        found = super().bounds(bound)
-        self._reading.note_position()
-        return found
-
     def iterate(self, last: Any) -> Iterator[Any]:
         """Return the rows after a key, or all of them."""
         if not self._fixed:
@@ -202,7 +196,9 @@ class Rows(KeysetSource):
         # whole table.
         table = self._statements().table
         order = table.order(descending=descending)
-        return self._one_key(f"SELECT {table.key_selected} FROM {table.sql} ORDER BY {order} LIMIT 1", ())
+        found = self._one_key(f"SELECT {table.key_selected} FROM {table.sql} ORDER BY {order} LIMIT 1", ())
+        self._reading.note_position()
+        return found
 
     def _is_below_another(self, key: Any) -> bool:
         table = self._statements().table

@@ -23,6 +23,7 @@ from taskmaster.redaction import without_password
 from taskmaster.runtime.log import clean_logger
 from taskmaster.sources.database_errors import StatementRefused, is_final, is_refused, said
 from taskmaster.sources.database_retry import TooSlow, is_cancelled, passes, persistently, sqlstate
+from taskmaster.units import show_count
 
 __all__ = ["Connect", "Dsn", "SourceConnection", "Unreadable", "connector", "durations"]
 
@@ -52,7 +53,7 @@ class Unreadable(SourceError):
     """The driver cannot turn what the server has answered into values of Python."""
 
 
-class Behind(Exception):
+class StandbyBehind(Exception):
     """A standby has not replayed what was there when the run began."""
 
 
@@ -202,7 +203,7 @@ class SourceConnection:
             Exception: what it was, if that is neither the server's nor the connection's.
         """
         why = without_password(said(exc), self._dsn if isinstance(self._dsn, str) else "")
-        if isinstance(exc, Behind):
+        if isinstance(exc, StandbyBehind):
             return why
         if is_cancelled(exc):
             if not may_be_slow:
@@ -270,7 +271,7 @@ class SourceConnection:
         """See that a server has all that was there before, at the other end of another connection.
 
         Raises:
-            Behind: it is a standby, and has not.
+            StandbyBehind: it is a standby, and has not.
             Exception: the connection is lost.
         """
         try:
@@ -285,8 +286,8 @@ class SourceConnection:
         if found is None:
             return
         if in_recovery and found < self._position:
-            raise Behind(
-                f"this standby has {self._position - found:,} bytes of the log still to replay, of which the run has "
-                "seen rows at another server"
+            raise StandbyBehind(
+                f"this standby has {show_count(int(self._position - found), 'byte', form=',')} of the log still to "
+                "replay, of which the run has seen rows at another server"
             )
         self._position = max(self._position, found)
