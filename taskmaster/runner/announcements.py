@@ -87,7 +87,10 @@ class Announcements:
     def start_of_failed(self, record: RunRecord) -> None:
         """Say that failed jobs are run again, and nothing else."""
         jobs = "The failed job is" if record.failures == 1 else f"The {record.failures} failed jobs are"
-        self._say(f"{jobs} run again, and nothing else: the source is not read. The state is {self._store.location}")
+        self._say(
+            f"{jobs} run again as read then, and nothing else: the source is not read, so that what was mended there "
+            f"is not seen. The state is {self._store.location}"
+        )
 
     def finished_before(self, record: RunRecord, now: str) -> None:
         """Say that the run had come to its end already.

@@ -37,9 +37,11 @@ def test_a_run_of_failed_jobs_does_not_say_that_it_resumes(failures: int, jobs: 
     record = RunRecord("run", resumed=True, mark="50000", settled=50_000, failures=failures)
     Announcements(said, said).start_of_failed(record)  # type: ignore[arg-type]
 
-    assert said.lines == [
-        f"{jobs} run again, and nothing else: the source is not read. The state is /somewhere/run.tmstate"
-    ]
+    (line,) = said.lines
+    assert line == (
+        f"{jobs} run again as read then, and nothing else: the source is not read, so that what was mended there "
+        "is not seen. The state is /somewhere/run.tmstate"
+    )
 
 
 @pytest.mark.parametrize(("failed", "came"), [(0, "all of them went well"), (2, "2 of them failed once more")])
