@@ -165,3 +165,28 @@ def test_failed_jobs_are_asked_for_in_any_way(after: Any, kind: Any) -> None:
     """Nothing is changed by it."""
     service, _ = service_of()
     assert said(service, "failures", after, kind) in ([], None)
+
+
+def test_who_takes_all_and_leaves_again_and_again_costs_no_job() -> None:
+    """Under another name each time, and with as many workers as there may be: what it held is done
+    by the honest slave, and nothing of it counts as failed.
+    """
+    broker, now = Broker("i", Limits(retries=0)), 0.0
+    broker.intake.add(range(JOBS))
+    broker.batch_limit.note(1.0)
+    broker.intake.exhaust()
+    service = Master(broker, clock=lambda: now).service
+    broker.tick(now)
+    for number in range(Limits().losses):  # beyond that, a job that is alone there counts as what ends it
+        session = f"hoarder {number}"
+        service.hello({**HELLO, "session": session, "workers": 4096, "slots": 4096, "offers": []})
+        taken = Answer.from_wire(service.exchange(session, [], (8192, 32_768, 0, ""))).batches
+        assert sum(batch.count for batch in taken) > 0
+        service.closed(session)
+        now += 3.0
+        broker.tick(now)
+    service.hello({**HELLO, "session": "honest", "name": "good:1", "offers": []})
+    finish(service, broker)
+
+    counts = broker.counts()
+    assert (counts.settled, counts.failed, counts.queued + counts.leased) == (JOBS, 0, 0)
