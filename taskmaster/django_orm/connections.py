@@ -69,16 +69,19 @@ class TransactionCheck:
 
     @property
     def may_be_open(self) -> bool:
-        """Whether a transaction may be open; asked from any thread."""
-        return any(_may_be_open(one) for one in self._connections if one.alias not in self._left_alone)
+        """Whether a transaction may be open, or a connection is lost; asked from any thread."""
+        return any(_may_be_open(one) or _is_lost(one) for one in self._connections if one.alias not in self._left_alone)
 
     def check(self) -> None:
-        """See that no transaction is open.
+        """See that no transaction is open, and close connections that are lost: a job that catches
+        such an error, and says nothing of it, is not to cost those after it.
 
         Raises:
             JobLeftTransaction: one is; it was rolled back, as Django does at the end of a request.
         """
         for connection in self._connections:
+            if _is_lost(connection) and not connection.in_atomic_block:
+                connection.close()
             if _may_be_open(connection):
                 if connection.alias in self._left_alone:
                     continue
@@ -149,6 +152,11 @@ def _all() -> list[Any]:
 def _may_be_open(connection: Any) -> bool:
     raw = connection.connection
     return raw is not None and (connection.in_atomic_block or not connection.autocommit or has_begun(raw))
+
+
+def _is_lost(connection: Any) -> bool:
+    """Return whether the driver knows that the server is gone; nothing is asked of it."""
+    return bool(getattr(connection.connection, "closed", False))  # psycopg, psycopg2
 
 
 def has_begun(raw: Any) -> bool:

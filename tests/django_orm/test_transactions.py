@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from django.db import connection, connections, transaction
+from django.db import Error, connection, connections, transaction
+from support.django_projects import database_of
 from support.library.models import Author
 
 from taskmaster.django_orm import integration
@@ -112,6 +114,45 @@ def test_what_is_committed_is_no_failure(tables: str) -> None:
         assert connection.get_autocommit()
 
     assert Author.objects.count() == 3
+
+
+def killed(number: int) -> None:
+    """The job's connection is lost once, and it catches what that raises."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())" if number == 1 else "SELECT 1")
+        Author.objects.create(name=f"good {number}")
+    except Error:
+        pass
+
+
+@pytest.mark.parametrize("surround", [nullcontext, integration.kept_connections])
+def test_a_lost_connection_is_not_left_to_the_next_job(use: Any, database: str, surround: Any) -> None:
+    """The rest of a batch met it, and was done without having done anything where the callback
+    catches errors; in the script's own process, all other jobs did.
+    """
+    use(database_of(database), Author)
+    with surround():
+        checked = integration.failing_if_open(killed)
+        for number in range(4):
+            checked(number)
+    assert names() == ["good 0", "good 2", "good 3"]
+
+
+def test_a_lost_connection_is_not_left_to_the_next_coroutine(use: Any, database: str) -> None:
+    """They have one connection for all."""
+    use(database_of(database), Author)
+
+    async def job(number: int) -> None:
+        await sync_to_async(killed)(number)
+
+    async def run() -> None:
+        checked = integration.failing_if_open(job)
+        for number in range(4):
+            await checked(number)
+
+    in_a_loop(run)
+    assert names() == ["good 0", "good 2", "good 3"]
 
 
 def in_a_loop(run: Callable[[], Any]) -> Any:
