@@ -12,6 +12,7 @@ task each, and they connect back to the master.
 - ``executor_pool``: the pool of a slave whose batches run on an Executor, for workers that cannot
   reach the master; ``batch_executor``: that Executor, ``batch_call``: what its worker is given,
   ``batch_host``: what runs there, ``host_ends``: how that ends;
+  ``executor_shutdown``: how an Executor does;
 - ``reach``: where slaves find the master, and what is too dangerous to be done.
 
 Imported by ``runner``. Guarantees: a slave that is lost with its engine's worker costs what was in

@@ -26,6 +26,7 @@ from taskmaster.engine import child
 from taskmaster.engine.child import Wanted, own_directory, run_slave_task, start_a_process
 from taskmaster.engine.contract import EngineGone, EngineStanding
 from taskmaster.engine.ended import Ended
+from taskmaster.engine.executor_shutdown import shut_down
 from taskmaster.engine.fleet_file import FleetFile, reader
 from taskmaster.engine.slave_task import SlaveTask
 from taskmaster.errors import UsageError
@@ -39,6 +40,7 @@ logger = clean_logger(__name__)
 
 WORKER_PROBE_SECONDS = 10.0  # that workers have at the start to say what they can do; a queue takes longer
 PROBE_LOOK_SECONDS = 0.005  # between two looks whether one of them runs
+SHUTDOWN_SECONDS = 3.0  # that an executor has which has nothing to do
 NEEDED = ("submit", "shutdown")
 
 
@@ -235,13 +237,22 @@ class ExecutorEngine:
         return self._futures.keys()
 
     def close(self) -> None:
-        """Withdraw what is left, and shut down an executor of our own."""
+        """Withdraw what is left, and shut down an executor of our own.
+
+        Where nothing runs it is waited for: a process pool of Python 3.11 that replaces a worker
+        meanwhile would leave one that waits for ever, and the command with it.
+        """
+        idle = not self._futures
         for name in list(self._futures):
             self.withdraw(name)
         child.give_up(self._run)
         self._file.close()
         executor = getattr(self, "_executor", None)
         if self._own and executor is not None:
+            if idle and (problem := shut_down(executor, SHUTDOWN_SECONDS, lambda: False)):
+                logger.info("%s: %s", self._name, problem)
+            if idle:
+                return
             try:
                 executor.shutdown(wait=False)
             except Exception as exc:

@@ -22,7 +22,8 @@ from taskmaster.engine.batch_call import BatchCall, BatchDone, HostSpec
 from taskmaster.engine.batch_executor import Executors
 from taskmaster.engine.batch_host import run_batch
 from taskmaster.engine.executor import no_interrupts
-from taskmaster.engine.host_ends import HostEnds, shut_down
+from taskmaster.engine.executor_shutdown import shut_down
+from taskmaster.engine.host_ends import HostEnds
 from taskmaster.errors import UsageError
 from taskmaster.model import Report, ReportEnd, WireBatch
 from taskmaster.runtime.log import clean_logger

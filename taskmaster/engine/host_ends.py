@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
@@ -22,9 +21,8 @@ from typing import Any
 from taskmaster.engine.batch_call import HostEnd
 from taskmaster.engine.batch_host import end_hosts
 from taskmaster.engine.executor import no_interrupts
-from taskmaster.runtime.tracebacks import one_line
 
-__all__ = ["HostEnds", "shut_down"]
+__all__ = ["HostEnds"]
 
 LATE_ANSWER_SECONDS = 5.0  # for the answers, beyond the time that the ends have
 END_LOOK_SECONDS = 0.02  # between two looks whether there is an answer
@@ -115,29 +113,3 @@ def _answers(
         one.cancel()
     ended = [one for one in asked if one.done() and not one.cancelled()]
     return [end for one in ended if one.exception(0) is None for end in one.result(0)]
-
-
-def shut_down(executor: Any, seconds: float, hurry: Callable[[], bool]) -> str:
-    """Shut an executor down; return what went wrong, "" if nothing did.
-
-    Args:
-        executor: Whose workers have nothing more to do.
-        seconds: How long that may take.
-        hurry: Whether nothing may be waited for any more.
-    """
-    raised: list[BaseException] = []
-
-    def end() -> None:
-        try:
-            executor.shutdown(wait=True)
-        except BaseException as exc:
-            raised.append(exc)
-
-    thread = threading.Thread(target=end, name="taskmaster-executor-end", daemon=True)
-    thread.start()
-    deadline = time.monotonic() + seconds
-    while thread.is_alive() and time.monotonic() < deadline and not hurry():
-        thread.join(END_LOOK_SECONDS)
-    if raised:
-        return f"the executor could not be shut down: {one_line(raised[0])}"
-    return f"the executor had not ended after {seconds:.0f} s" if thread.is_alive() else ""

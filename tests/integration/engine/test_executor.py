@@ -190,3 +190,22 @@ def test_a_pool_that_has_broken_is_made_again_or_ends_the_fleet():
     with pytest.raises(EngineGone, match=r"a worker has died.*give a function"):
         engine.submit("one", None)  # type: ignore[arg-type]
     engine.close()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_an_executor_that_has_nothing_to_do_is_waited_for_at_the_end(busy):
+    """One whose calls run is not: they end with the command."""
+    waited: list[bool] = []
+
+    class Noted(Fixed):
+        _max_workers = 1
+
+        def shutdown(self, wait: bool = True) -> None:
+            waited.append(wait)
+
+    engine = ExecutorEngine("r", "--engine=pools.py:make", Noted, own=True, slaves=None)
+    if busy:
+        engine._futures["one"] = Future()
+    engine.close()
+
+    assert waited == [not busy]

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import pytest
 
 from taskmaster.engine.batch_call import HostEnd
-from taskmaster.engine.host_ends import HostEnds, shut_down
+from taskmaster.engine.host_ends import HostEnds
 
 END = HostEnd("h", "vm:1", ["teardown() raised OSError"])
 
@@ -77,18 +76,3 @@ def test_who_is_in_a_hurry_waits_for_no_answer(ends: HostEnds) -> None:
     looks = iter([False, False, True])
     assert ends.ask(Silent(), "slave", 1, 60.0, lambda: next(looks, True)) == []
     assert silent.cancelled()
-
-
-def test_a_shutdown_that_hangs_is_not_waited_for_for_ever() -> None:
-    """And is said, as one that raises."""
-    go = threading.Event()
-
-    class Hanging:
-        def shutdown(self, **_: Any) -> None:
-            go.wait()
-
-    assert shut_down(Hanging(), 0.1, lambda: False) == "the executor had not ended after 0 s"
-    assert shut_down(Hanging(), 60.0, lambda: True).startswith("the executor had not ended")
-    go.set()
-    assert shut_down(object(), 60.0, lambda: False).startswith("the executor could not be shut down: AttributeError")
-    assert shut_down(ThreadPoolExecutor(1), 60.0, lambda: False) == ""
