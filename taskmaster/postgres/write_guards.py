@@ -43,18 +43,19 @@ VACUUM = f"""
 )
 SELECT to_regclass(%(table)s) IS NOT NULL,
        count(*) FILTER (WHERE relid IN (SELECT relid FROM whole) AND backend_type = 'autovacuum worker'),
-       count(*) FILTER (WHERE relid IS NULL)
+       count(*) FILTER (WHERE relid IS NULL), pg_is_in_recovery()
   FROM pg_stat_progress_vacuum LEFT JOIN pg_stat_activity USING (pid)
  WHERE pg_stat_progress_vacuum.datname = current_database()
 """
 DEAD = f"""
 {TREE}
 SELECT to_regclass(%(table)s) IS NOT NULL, current_setting('track_counts')::bool,
-       coalesce(sum(n_dead_tup), 0), coalesce(sum(n_live_tup), 0)
+       coalesce(sum(n_dead_tup), 0), coalesce(sum(n_live_tup), 0), pg_is_in_recovery()
   FROM pg_stat_all_tables JOIN tree USING (relid)
 """
 # No function tells the space on a disk; df (POSIX) does, and the server may be let to run it.
 DISK = """
+SET LOCAL transaction_read_only = off;
 CREATE TEMPORARY TABLE taskmaster_disk (line text) ON COMMIT DROP;
 DO $taskmaster$
 DECLARE place text;
@@ -183,8 +184,7 @@ class _Forced:
 
     def __call__(self, row: Sequence[Any]) -> int:
         standby, count, now = row[0], int(row[1]), float(row[2])
-        if standby:
-            raise Unknown("the server is a standby: give its primary")
+        _must_be_primary(standby)
         if self._readings and count < self._readings[-1][1]:
             self._readings.clear()  # the statistics were reset
         if not self._readings or count > self._readings[-1][1]:
@@ -201,7 +201,8 @@ def _checkpoints_sql(version: int) -> str:
 
 
 def _vacuums(row: Sequence[Any]) -> Any:
-    exists, running, hidden = row
+    exists, running, hidden, standby = row
+    _must_be_primary(standby)
     _must_exist(exists)
     if hidden:
         raise Unknown(GRANT)
@@ -209,7 +210,8 @@ def _vacuums(row: Sequence[Any]) -> Any:
 
 
 def _dead(row: Sequence[Any]) -> Any:
-    exists, counted, dead, _ = row
+    exists, counted, dead, _, standby = row
+    _must_be_primary(standby)
     _must_exist(exists)
     if not counted:
         raise Unknown("the server does not count rows: set track_counts = on")
@@ -230,6 +232,12 @@ def _disk(row: Sequence[Any]) -> tuple[int, int]:
         raise Unknown("df has not told it")
     total, free = found[-1]
     return 1024 * int(total), max(0, 1024 * int(free))
+
+
+def _must_be_primary(standby: bool) -> None:
+    # It forces no checkpoints, has no dead rows and runs no vacuum, as far as it counts.
+    if standby:
+        raise Unknowable("the server is a standby: give its primary")
 
 
 def _must_exist(exists: bool) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg2
@@ -105,6 +106,31 @@ def test_a_standby_of_serializable_transactions_is_asked(pair: tuple[Server, Ser
         assert len(list(rows(copy.dsn(), "keyed").iterate(None))) == 1
     finally:
         primary.execute("ALTER DATABASE postgres RESET default_transaction_isolation")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(guards.dead_tuples, 0, "seen"),
+        partial(guards.autovacuum_running, "seen"),
+        partial(guards.checkpoints_forced, 0),
+    ],
+)
+def test_what_a_standby_does_not_count_is_asked_of_its_primary(
+    pair: tuple[Server, Server], make: Callable[[str], Guard]
+) -> None:
+    """Its own numbers are always 0, so that the run would never be held."""
+    primary, copy = pair
+    make(primary.dsn()).try_out()
+    with pytest.raises(UsageError, match="the server is a standby: give its primary"):
+        make(copy.dsn()).try_out()
+
+
+def test_the_space_on_a_disk_is_told_to_a_user_who_only_reads(pair: tuple[Server, Server]) -> None:
+    """As a role for monitoring is set up; the guard's scratch table is the session's own."""
+    dsn = f"{pair[0].dsn()} options='-c default_transaction_read_only=on'"
+    with closing(guards.disk_free("1M", dsn)) as guard:
+        assert guard() == ""
 
 
 def test_a_quiet_primary_is_no_lag(pair: tuple[Server, Server]) -> None:
