@@ -142,10 +142,10 @@ def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
     try:
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)  # it was one of the system's while this was loaded
-        working_directory.check()
-        code = command.main(
-            None if words is None else list(words), prog_name=name, standalone_mode=False, obj=invocation
-        )
+        with working_directory.kept():
+            code = command.main(
+                None if words is None else list(words), prog_name=name, standalone_mode=False, obj=invocation
+            )
     except TaskmasterError as exc:
         say_error(name, exc, debug=invocation.debug)
         return exc.exit_code

@@ -27,6 +27,7 @@ from taskmaster.redaction import without_passwords_in
 from taskmaster.runner.function_names import described, name_of_function
 from taskmaster.runner.state_copy import StateBusyNow, copied_state
 from taskmaster.runner.surroundings import surroundings
+from taskmaster.runtime import working_directory
 from taskmaster.runtime.invocation import STDIN, text_of_stdin, words_given
 from taskmaster.units import show_count
 from taskmaster.user_code import target as targets
@@ -70,7 +71,7 @@ def of_target(parsed: targets.Target, arguments: Mapping[str, str], callback: st
         arguments: The arguments of that function.
         callback: Name of the function that is called with each job, if it is not the usual one.
     """
-    here = Path(os.path.realpath(Path.cwd()))
+    here = Path(os.path.realpath(working_directory.where_typed()))
     function = parsed.function or "get_jobs"
     found = file_of(parsed)
     installed = parsed.path is None and (found is None or _is_installed(found))
@@ -99,18 +100,35 @@ def of_target(parsed: targets.Target, arguments: Mapping[str, str], callback: st
         former_is_sure=below is not None,
         environment=surroundings(),
     )
+    plain = None if callback else digest
+    places = _places(identity, here, suffix, plain)
+    if (now := working_directory.find()) is not None:  # where a module has gone when it was imported
+        places += _places(identity, Path(os.path.realpath(now)), suffix, plain)
+    return KnownRun(identity, tuple(dict.fromkeys(places)), former_place)
+
+
+def _places(identity: RunIdentity, here: Path, suffix: str, plain: str | None) -> list[Path]:
+    """Return where the state of a file's run may be in a directory.
+
+    Args:
+        identity: Of the run.
+        here: The directory.
+        suffix: What follows the name of the file.
+        plain: What tells runs of the file apart; None where that is the whole identity.
+    """
     places = []
+    real, given = identity.file, identity.given
     for place in dict.fromkeys([real, given] if _is_below(real, here) else [given, real]):
         dotted = _dotted_below(place, here)
         if dotted is not None:
-            places.append(state_path(dotted + suffix, identity.digest(here) if callback else digest))
+            places.append(state_path(dotted + suffix, identity.digest(here) if plain is None else plain, here))
         else:
             path = Path(place)
             inner = path.relative_to(here).parts if path.is_relative_to(here) else path.parts[-1:]
             readable = ".".join(inner).removesuffix(".py")
             as_named = RunIdentity(identity.what, file=real, given=place)
-            places.append(state_path(readable + suffix, as_named.digest(here)))
-    return KnownRun(identity, tuple(dict.fromkeys(places)), former_place)
+            places.append(state_path(readable + suffix, as_named.digest(here), here))
+    return places
 
 
 def of_script(callback: Callable[[Any], Any], jobs: Any, source: Any) -> KnownRun:
@@ -288,7 +306,8 @@ def _as_given(parsed: targets.Target, found: Path | None) -> str:
     if parsed.path is None:
         return _absolute(found or "")
     where = parsed.text.rpartition(":")[0] if parsed.function and ":" in parsed.text else parsed.text
-    return _absolute(where if Path(where).is_file() else parsed.path)
+    there = working_directory.where_typed() / where
+    return _absolute(there if there.is_file() else parsed.path)
 
 
 def _absolute(path: str | Path) -> str:

@@ -21,7 +21,7 @@ from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.master.skew import Skew
 from taskmaster.records import record
 from taskmaster.runner.identities import KnownRun, find_state, of_script, of_target, under_test
-from taskmaster.runtime import green_threads, replaced_clock, replaced_functions
+from taskmaster.runtime import green_threads, replaced_clock, replaced_functions, working_directory
 from taskmaster.runtime.invocation import is_piped
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.arguments import converted, texts_of
@@ -75,6 +75,8 @@ class LoadedRun:
             there is none.
         callback_file: Real path of that file; "" if there is none, or if it is not compared.
         pace: What the user has named as ``pace``; None if nothing is.
+        typed_in: Where a command was typed, and its state is, wherever the module goes when it is
+            imported; None for a script.
     """
 
     source: Source
@@ -91,6 +93,7 @@ class LoadedRun:
     definition: str = ""
     callback_file: str = ""
     pace: Pace | None = None
+    typed_in: Path | None = None
 
     def place(self, state: str | None, *, existing: bool = False) -> Path | None:
         """Return where the run's state is; None if there is to be none.
@@ -105,6 +108,8 @@ class LoadedRun:
         if self.stateless and not state:
             return None
         place = Path(state) if state else find_state(self.known)
+        if state and self.typed_in is not None and not place.exists():
+            place = self.typed_in / state
         if existing and not place.exists():
             raise StateRefused(
                 f"There is no state {place.absolute()}, and no run of which --failed could run failed jobs again. Call "
@@ -164,6 +169,7 @@ def load_target(
         code=code_of(slave_target) if has_callback else "",
         callback_file=real_path_of(slave_target) if has_callback else "",
         pace=pace_of(getattr(module, "pace", None), where),
+        typed_in=working_directory.where_typed(),
     )
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import importlib.util
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.master.summary import View
 from taskmaster.runner.output_place import check_place, write_whole
+from taskmaster.runtime import working_directory
 from taskmaster.runtime.log import clean_logger
 from taskmaster.view.metrics import metrics
 from taskmaster.view.snapshot import Snapshot
@@ -60,7 +60,7 @@ class MetricsFile:
         describe: Callable[[Snapshot], dict[str, Any]],
     ) -> None:
         self._view = view
-        self._path = Path(path).absolute()  # the user's code may go to another directory
+        self._path = working_directory.where_typed() / path  # the user's code may go to another directory
         self._status = status
         self._describe = describe
         self._last: Snapshot | None = None

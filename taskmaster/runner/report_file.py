@@ -28,6 +28,7 @@ from taskmaster.runner.announcements import command_again
 from taskmaster.runner.output_place import check_place, write_whole
 from taskmaster.runner.report_facts import MOST_FAILED, conclusion, conclusion_of_state, facts_of_master, facts_of_state
 from taskmaster.runner.steer_client import SteerClient
+from taskmaster.runtime import working_directory
 from taskmaster.runtime.log import clean_logger
 from taskmaster.transport.client import Declined
 from taskmaster.view.report import report
@@ -73,7 +74,7 @@ class ReportFile:
         *,
         sampled: bool = False,
     ) -> None:
-        self._path = path and str(Path(path).absolute())  # the user's code may go to another directory
+        self._path = path and str(working_directory.where_typed() / path)  # the user's code may go to another directory
         self._sampled = sampled
         self._kept = not sampled and not isinstance(store, MemoryStore)
         self._run = run

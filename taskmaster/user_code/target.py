@@ -58,7 +58,7 @@ def parse(text: str) -> Target:
     if colon and not function.isidentifier():
         raise TargetError(f"{text!r} names no function after its colon: {_FORMS}.")
     if where.endswith(".py") or os.sep in where:
-        path = Path(where)
+        path = working_directory.where_typed() / where
         try:
             is_there = path.is_file()
         except OSError as exc:  # its name is too long, or nobody may look there
@@ -192,7 +192,7 @@ def _module_name(path: Path) -> str:
     stem.
     """
     parts = [path.stem]
-    cwd = Path.cwd().resolve()
+    cwd = working_directory.where_typed().resolve()
     parent = path.parent
     if parent != cwd and cwd in parent.parents:
         inner = [*parent.relative_to(cwd).parts, path.stem]
@@ -263,11 +263,12 @@ def _raised(target: Target, exc: BaseException) -> TargetError:
 def _no_file(where: str, path: Path) -> str:
     if path.is_dir():
         return f"{where} is a directory: {_FORMS}."
-    near = [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
+    here = working_directory.where_typed()
+    near = [os.path.relpath(other, here) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
     import difflib
 
-    close = difflib.get_close_matches(str(path), near, 1)
-    return f"There is no file {where} (looked in {Path.cwd()}).{f' Did you mean {close[0]}?' if close else ''}"
+    close = difflib.get_close_matches(where, near, 1)
+    return f"There is no file {where} (looked in {here}).{f' Did you mean {close[0]}?' if close else ''}"
 
 
 def _no_module(target: Target, missing: str) -> str:

@@ -301,3 +301,26 @@ def test_a_state_that_is_beside_the_target_is_named_from_elsewhere(playground: P
             assert asked.process.returncode == 5, asked.output
             assert f"There is {playground.directory / state}. Name it in place of the target" in asked.output
     elsewhere.close()
+
+
+@pytest.mark.parametrize("state", [[], ["--state=mine.tmstate"]], ids=["usual", "named"])
+def test_a_module_that_changes_to_its_own_folder_is_found(playground: Playground, state: list[str]) -> None:
+    """Also by a relative path, and its state is where the command was typed; it was said that there
+    was no such file.
+    """
+    (playground.directory / "inner").mkdir()
+    playground.write(
+        "inner/moves.py",
+        "import os\nos.chdir(os.path.dirname(os.path.abspath(__file__)))\n"
+        "def get_jobs(last=0): yield from range(last + 1, 10)\n"
+        "def handle_job(n):\n    with open('done.txt', 'a') as file: file.write(f'{n}\\n')\n",
+    )
+    for words in (["2", "--limit=3"], ["--processes=0", "--limit=3"], ["1"]):
+        run = playground.run("tm-run", "inner/moves.py", *words, *state)
+        assert run.process.returncode == (0 if words == ["1"] else 75), run.output
+    done = (playground.directory / "inner" / "done.txt").read_text().split()
+
+    assert sorted(map(int, done)) == list(range(1, 10))
+    assert (playground.directory / (state[0].partition("=")[2] if state else "inner.moves.tmstate")).exists()
+    if not state:
+        assert "no state" not in playground.run("tm-ctl", "status", "inner/moves.py").output

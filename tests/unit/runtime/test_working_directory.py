@@ -28,3 +28,16 @@ def test_a_removed_one_is_refused_with_the_cure(tmp_path: Path, monkeypatch: pyt
         working_directory.check()
 
     assert working_directory.find() is None
+
+
+def test_where_a_command_was_typed_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever the user's code goes meanwhile; and no longer than the command."""
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    monkeypatch.chdir(tmp_path)
+    with working_directory.kept():
+        monkeypatch.chdir(inner)
+        assert working_directory.where_typed() == tmp_path
+        with working_directory.kept():
+            assert working_directory.where_typed() == inner
+    assert working_directory.where_typed() == inner
