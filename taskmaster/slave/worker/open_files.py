@@ -62,10 +62,14 @@ class Inherited:
 
     Those that nobody has written to since are left alone: closing one writes its last bytes, which
     is the script's business. A plain file has nothing to write when nothing was written to it.
+
+    Attributes:
+        hdf5: The numbers of what the script has open in HDF5 files.
     """
 
     def __init__(self) -> None:
         self._files = {id(file): (file, _written(file)) for file in _writers() if not _is_plain(file)}
+        self.hdf5 = {one.id for one in _open_in_hdf5()}
 
     def untouched(self, file: Any) -> bool:
         """Tell whether a file was inherited and has not been written to."""
@@ -88,9 +92,9 @@ def close_all(inherited: Inherited | None = None, *, frozen: bool = True) -> lis
     """
     if frozen:
         gc.unfreeze()
+    problems = _close_hdf5(set() if inherited is None else inherited.hdf5)
     left = {id(file): file for file in _writers() if inherited is None or not inherited.untouched(file)}
     inner = {key: ({id(one) for one in _inner(file)} & left.keys()) - {key} for key, file in left.items()}
-    problems: dict[str, str] = {}
     while left:
         wrapped: set[int] = set().union(*(inner[key] for key in left))
         outermost = [key for key in left if key not in wrapped] or list(left)  # all, in a circle
@@ -102,6 +106,40 @@ def close_all(inherited: Inherited | None = None, *, frozen: bool = True) -> lis
         except Exception as exc:
             problems.setdefault(name, f"{name} could not be written: {type(exc).__name__}: {exc}")
     return list(problems.values())
+
+
+def _close_hdf5(others: set[int]) -> dict[str, str]:
+    """Close the files that h5py has open, but for others: the library writes most of a file when it
+    is closed, and ends with the process otherwise, which a worker does not do. They may lie in a
+    file of Python's, so that they come first.
+
+    Returns:
+        A sentence for each that could not be written, by its name.
+    """
+    problems = {}
+    library: Any = sys.modules.get("h5py")
+    for one in _open_in_hdf5():
+        if one.valid and one.id not in others:
+            name = "an HDF5 file"
+            try:
+                file = library.File(library.h5i.get_file_id(one))
+                name = repr(file.filename)
+                file.close()
+            except Exception as exc:
+                problems[name] = f"{name} could not be written: {type(exc).__name__}: {exc}"
+    return problems
+
+
+def _open_in_hdf5() -> list[Any]:
+    """Return the files that h5py has open, with their groups and the like: each keeps its file open
+    by itself.
+    """
+    library: Any = sys.modules.get("h5py")
+    try:
+        kinds = library.h5f.OBJ_FILE | library.h5f.OBJ_GROUP | library.h5f.OBJ_DATASET | library.h5f.OBJ_ATTR
+        return list(library.h5f.get_obj_ids(types=kinds))
+    except Exception:  # it is not there, or still being imported
+        return []
 
 
 def _writers() -> list[Any]:

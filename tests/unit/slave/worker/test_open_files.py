@@ -12,9 +12,11 @@ import io
 import lzma
 import os
 import shelve
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -172,3 +174,48 @@ def test_frozen_files_are_left_to_those_who_ask_for_them(tmp_path: Path) -> None
         close_all()
         assert file.closed
     assert (tmp_path / "a").read_text() == "x"
+
+
+class Hdf5:
+    """What is looked at of h5py, which need not be installed."""
+
+    OBJ_FILE, OBJ_GROUP, OBJ_DATASET, OBJ_ATTR = 1, 2, 4, 8
+
+    def __init__(self, *numbers: int) -> None:
+        self.h5f = self.h5i = self
+        self.opened = [SimpleNamespace(id=number, valid=True) for number in numbers]
+        self.closed: list[int] = []
+
+    def get_obj_ids(self, *, types: int) -> list[Any]:
+        assert types == 15
+        return self.opened
+
+    def get_file_id(self, one: Any) -> Any:
+        return one
+
+    def File(self, one: Any) -> Any:  # noqa: N802  # its name there
+        def close() -> None:
+            self.closed.append(one.id)
+            one.valid = False
+            if one.id == 3:
+                raise OSError("no space")
+
+        return SimpleNamespace(filename=f"{one.id}.h5", close=close)
+
+
+def test_hdf5_files_are_closed_but_for_those_of_the_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    """h5py writes most of a file when it is closed, and a worker has no end at which it would."""
+    library = Hdf5(1)
+    monkeypatch.setitem(sys.modules, "h5py", library)  # type: ignore[arg-type]
+    inherited = Inherited()
+    library.opened += [SimpleNamespace(id=number, valid=True) for number in (2, 3)]
+
+    assert close_all(inherited) == ["'3.h5' could not be written: OSError: no space"]
+    assert library.closed == [2, 3]
+
+
+def test_a_library_that_is_half_imported_has_nothing_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or is another one of that name."""
+    monkeypatch.setitem(sys.modules, "h5py", SimpleNamespace())  # type: ignore[arg-type]
+
+    assert close_all() == []
