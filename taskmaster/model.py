@@ -392,5 +392,5 @@ class Answer(NamedTuple):
                 float(rest),
                 float(work),
             )
-        except (TypeError, ValueError) as exc:
+        except (TypeError, ValueError, OverflowError) as exc:
             raise ValueError(f"not an answer: {exc}") from None

@@ -102,7 +102,7 @@ class Welcome:
                 value.get("project"),
                 float(value.get("nice", 0.0)),
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as exc:
             raise ValueError(f"the master's welcome makes no sense: {exc!r}") from None
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from taskmaster.model import Answer
 from taskmaster.slave.master_link import Welcome
 
 WELCOME = {"ok": True, "run": "r", "incarnation": "i", "lease": 60, "job_timeout": 2, "taken": [("t", 3, "n")]}
@@ -41,3 +42,12 @@ def test_what_is_no_welcome_is_refused(value: Any) -> None:
     """The connection is given up then; the slave goes on trying."""
     with pytest.raises(ValueError, match="makes no sense"):
         Welcome.from_wire(value)
+
+
+@pytest.mark.parametrize("number", [10**400, float("inf")], ids=["huge", "infinite"])
+def test_a_number_that_cannot_be_one_is_an_answer_without_meaning(number: float) -> None:
+    """Of a master of another version: the slave asks again, instead of an error of its own."""
+    with pytest.raises(ValueError, match="not an answer"):
+        Answer.from_wire(("run", 0.5, (), (("t", number),), (), (("t", number, 1),), float("nan"), 10**400))
+    with pytest.raises(ValueError, match="makes no sense"):
+        Welcome.from_wire({"incarnation": "i", "run": "r", "lease": 10**400, "taken": [("t", number, "n")]})
