@@ -315,7 +315,8 @@ class World:
             slave.in_flight.adopt(token, index, new)
         if slave.incarnation != self.generation:
             for held in slave.in_flight.void(former):
-                self._recall(slave, held, 0)
+                if len(held.heirs) < held.lent.count:
+                    self._recall(slave, held, 0)
         else:
             slave.in_flight.unanswered()
         slave.greeted = slave.incarnation = self.generation
@@ -325,10 +326,11 @@ class World:
         """What the pool does: a job that runs is not given back, and a call runs all of its
         jobs.
         """
+        held = held.origin or held
         work = slave.work.get(held)
         if work is not None and not held.end:
             running = (len(work.jobs) if held.together else work.at + 1) if work.begun else 0
-            held.keep = min(held.keep, max(keep, running))
+            slave.in_flight.gave_back(held, max(keep, running))
 
     def post(self, slave: SimSlave) -> None:  # noqa: C901, PLR0912  # each fault is a branch
         """Exchange with the master; with faults, requests and answers get lost, or come late and
@@ -370,8 +372,6 @@ class World:
         slave.in_flight.answered()
         for held in slave.in_flight.void(answer.stale):
             self._recall(slave, held, 0)
-        for token, index, number in answer.tickets:
-            slave.in_flight.ticket(token, index, number)
         for lent in answer.batches:
             jobs = pickle.loads(b"".join(lent.blob.parts))
             jobs = [pickle.loads(job) for job in jobs] if lent.separate else jobs
@@ -382,6 +382,8 @@ class World:
             lease = next((one for one in self.broker.leases if one.token == lent.token), None)
             for index in range(lent.count if lease is not None else 0):
                 self.newest[lease.batch.first + index] = lent.token
+        for token, index, number in answer.tickets:
+            slave.in_flight.ticket(token, index, number)
         for token, keep in answer.recalls:
             held = slave.in_flight.by_token(token)
             if held is not None:
