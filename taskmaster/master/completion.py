@@ -44,28 +44,38 @@ class Completion:
         self._extents_of = source
         self._record: RunRecord | None = record if record.mark is not None else None  # until ``before`` is known
         self._parked = _Parked(source)
+        self._first = True  # nothing has changed since the start
         self._position: tuple[str, float] | None = None  # the last mark whose position was known
         for job in record.parked:
             self._parked.add(job)
 
     def update(self, checkpoint: Checkpoint) -> None:
         """Take a checkpoint into account that was written."""
+        if self._first and self._record is not None:
+            self._note_before(self._record, self._parked)  # each job is looked at once, of a million
+        self._first = False
         for job in checkpoint.park:
             self._parked.add(job)
         for number in checkpoint.unpark:
             self._parked.remove(number)
         if checkpoint.mark is not None:
-            if self._record is not None and self._record.mark is not None:
+            if self._record is not None:
                 parked = _Parked(self._extents_of)
                 for job in self._record.parked:
                     parked.add(job)
-                before = self._completed(self._record.mark, parked, self._record.settled)
-                if before is None:
-                    return  # the source does not know yet
-                self.before, self._record = before, None
+                if not self._note_before(self._record, parked):
+                    return
             self.settled = self._completed(checkpoint.mark, self._parked, checkpoint.settled)
         if checkpoint.finished and self.settled is not None:
             self.settled = 1.0
+
+    def _note_before(self, record: RunRecord, parked: _Parked) -> bool:
+        """Note what was settled at the start; return whether the source knows that already."""
+        before = None if record.mark is None else self._completed(record.mark, parked, record.settled)
+        if before is None:
+            return False
+        self.before, self._record = before, None
+        return True
 
     def _completed(self, mark: str, parked: _Parked, settled: int) -> float | None:
         if self._position is None or self._position[0] != mark:

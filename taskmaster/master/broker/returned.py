@@ -62,10 +62,9 @@ class Returned:
     def split(self, batch: Batch, count: int) -> Batch:
         """Take the first ``count`` jobs of a batch out; the others keep their place."""
         self._positions.remove(batch)
-        self._count(batch, -1)
         head = batch.split(count)
         self._positions.add(batch)
-        self._count(batch, 1)
+        self.jobs -= count
         return head
 
     def cut_out(self, batch: Batch, position: int) -> Batch:

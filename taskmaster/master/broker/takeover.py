@@ -5,7 +5,7 @@ to their slaves, so that a restarted master can take them over instead of starti
 from __future__ import annotations
 
 from taskmaster.master.broker.batches import BatchKind
-from taskmaster.master.broker.leases import Lease, LeaseTable
+from taskmaster.master.broker.leases import NO_INDICES, Lease, LeaseTable
 from taskmaster.master.broker.parking import Parking
 from taskmaster.master.broker.redelivery import Redelivery
 from taskmaster.master.broker.slaves import ConnectedSlave
@@ -66,7 +66,8 @@ class Takeover:
             named = [(token, index, self._parking.ticket(lease.batch.first + index)) for index in long if lease]
             found += [(token, index, ticket) for token, index, ticket in named if ticket is not None]
             if lease is not None:
-                lease.long = lease.long.difference(index for _, index, ticket in named if ticket is not None)
+                without = lease.long.difference(index for _, index, ticket in named if ticket is not None)
+                lease.long = without or NO_INDICES  # one of each lease's own would be a fifth of its memory
             if lease is None or not lease.long:
                 del slave.long[token]
         return tuple(found)
