@@ -135,7 +135,10 @@ class InFlight:
         heir.tickets[0] = held.tickets[index]
         heir.origin, heir.together = held.origin or held, held.together
         held.heirs[index] = heir
+        counted = self.done, self.failed
         self._pass_on(held)
+        if held.end:  # what came of it was counted then
+            self.done, self.failed = counted
 
     def gave_back(self, held: HeldBatch, keep: int) -> None:
         """Note that the jobs of a batch from ``keep`` on have not been started, and will not be."""

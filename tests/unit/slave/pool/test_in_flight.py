@@ -207,6 +207,29 @@ def test_what_ended_while_there_was_no_master_counts_with_the_next_one() -> None
     assert (report.token, report.upto, report.end) == ("b.1", 1, "finished")
 
 
+def test_what_another_master_takes_over_is_counted_once_by_its_slave() -> None:
+    """Whether it has ended before or ends later, well or badly: the slave's last line says it."""
+    in_flight = InFlight()
+    held = [take(in_flight, token, 1) for token in ("a.1", "a.2", "a.3", "a.4")]
+    for one in held:
+        in_flight.ticket(one.lent.token, 0, 7)
+
+    def end(well: HeldBatch, badly: HeldBatch) -> None:
+        badly.fail(Failure(0, "E", "why", ""))
+        in_flight.finish(well, 1)
+        in_flight.finish(badly, 1)
+
+    end(held[0], held[1])
+    for master in "bc":
+        former = in_flight.tokens
+        for number, token in enumerate(former):
+            in_flight.adopt(token, 0, f"{master}.{number}")
+        in_flight.void(former)
+    end(held[2], held[3])
+
+    assert (in_flight.done, in_flight.failed) == (2, 2)
+
+
 def test_a_call_of_a_job_that_was_taken_over_can_raise() -> None:
     """Its error is told as one of the call, and not as the death of a worker."""
     in_flight = InFlight()
