@@ -259,15 +259,16 @@ class Redelivery:
 
     # -- jobs go -----------------------------------------------------------------------------------
 
-    def cut_out(self, position: int) -> Batch | None:
-        """Take the one job at a position out, for a slave that has it; None if it is not here.
+    def cut_out(self, position: int, tried: int) -> Batch | None:
+        """Take the one job at a position out, for a slave that has it; None if it is not here, or
+        has been tried more often than ``tried``.
 
         Others are kept for their slaves for a while from now on: a large fleet does not come back
         within seconds.
         """
         for line in (self._withheld, self._returned):
             holder = line.holder(position)
-            if holder is not None:
+            if holder is not None and len(holder.attempts) <= tried:
                 self._forget_lost(holder.origin)
                 if self._withhold_until is not None:
                     self._withhold_until = min(self._withhold_most, self._now + self._limits.reclaim)

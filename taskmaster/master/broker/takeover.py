@@ -14,6 +14,8 @@ from taskmaster.model import Report
 __all__ = ["Takeover"]
 
 _ONLY_JOB = frozenset({0})
+TRIED_BITS = 16  # of what a slave is given, below the ticket: how often the job had been tried before
+TRIED_MASK = (1 << TRIED_BITS) - 1
 
 
 class Takeover:
@@ -54,31 +56,35 @@ class Takeover:
                 self._parking.ask_running(lease.batch.first + index, lease.batch.jobs[index], lease.batch.attempts)
 
     def tickets(self, slave: ConnectedSlave) -> tuple[tuple[str, int, int], ...]:
-        """Return what the slave is to show to the next master: token, index and ticket of a job.
-        Each is returned once.
+        """Return what the slave is to show to the next master: token, index, and a number that
+        names the job and its attempt. Each is returned once.
         """
         if not slave.long:
             return ()
         found: list[tuple[str, int, int]] = []
         for token in list(slave.long):
             lease = self._leases.held_as(slave, token)
-            long = () if lease is None else sorted(lease.long)
-            named = [(token, index, self._parking.ticket(lease.batch.first + index)) for index in long if lease]
-            found += [(token, index, ticket) for token, index, ticket in named if ticket is not None]
             if lease is not None:
-                without = lease.long.difference(index for _, index, ticket in named if ticket is not None)
+                tried = min(len(lease.batch.attempts), TRIED_MASK)
+                tickets = ((index, self._parking.ticket(lease.batch.first + index)) for index in sorted(lease.long))
+                named = [(index, ticket) for index, ticket in tickets if ticket is not None]
+                found += [(token, index, ticket << TRIED_BITS | tried) for index, ticket in named]
+                without = lease.long.difference(index for index, _ in named)
                 lease.long = without or NO_INDICES  # one of each lease's own would be a fifth of its memory
             if lease is None or not lease.long:
                 del slave.long[token]
         return tuple(found)
 
-    def reclaim(self, slave: ConnectedSlave, ticket: int) -> str | None:
+    def reclaim(self, slave: ConnectedSlave, number: int) -> str | None:
         """Let a slave go on with a job that it was given by an earlier master.
+
+        A report may have been taken of which the slave has not heard: the attempt that failed then
+        would count once more.
 
         Returns:
             The token of the new lease; None if the job has been settled, or handed out to somebody
-                else.
+                else, or if this attempt of it has failed.
         """
-        position = self._parking.position_of(ticket)
-        single = None if position is None else self._redelivery.cut_out(position)
+        position = self._parking.position_of(number >> TRIED_BITS)
+        single = None if position is None else self._redelivery.cut_out(position, number & TRIED_MASK)
         return None if single is None else self._leases.lend(slave, single).token

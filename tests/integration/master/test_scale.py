@@ -15,6 +15,7 @@ from taskmaster import keys
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.broker.slaves import ConnectedSlave
+from taskmaster.master.broker.takeover import TRIED_BITS
 from taskmaster.master.completion import Completion
 from taskmaster.master.records.job_records import ParkedJob
 from taskmaster.master.records.run_record import Checkpoint, RunRecord
@@ -194,15 +195,15 @@ def takes_a_running_job_over(resumed: Resumed) -> Callable[[], object]:
     """One of all that was parked."""
     slave, ticket = resumed.slave(), resumed.tickets[1500]
     assert ticket is not None
-    return lambda: resumed.broker.takeover.reclaim(slave, ticket)
+    return lambda: resumed.broker.takeover.reclaim(slave, (ticket or 0) << TRIED_BITS)
 
 
 def takes_the_last_one_over(resumed: Resumed) -> Callable[[], object]:
     """When every second one has been."""
     slave = resumed.slave()
     for ticket in resumed.tickets[:2000:2]:
-        resumed.broker.takeover.reclaim(slave, ticket or 0)
-    return lambda: resumed.broker.takeover.reclaim(slave, resumed.tickets[1501] or 0)
+        resumed.broker.takeover.reclaim(slave, (ticket or 0) << TRIED_BITS)
+    return lambda: resumed.broker.takeover.reclaim(slave, (resumed.tickets[1501] or 0) << TRIED_BITS)
 
 
 def hands_nothing_out_meanwhile(resumed: Resumed) -> Callable[[], object]:

@@ -7,8 +7,9 @@ from support.master import settle
 
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.takeover import TRIED_BITS
 from taskmaster.master.records.job_records import ParkedJob
-from taskmaster.model import Report, Want
+from taskmaster.model import Report, ReportEnd, Want
 
 
 def test_a_slave_that_was_given_up_keeps_what_nobody_else_was_given() -> None:
@@ -41,7 +42,8 @@ def test_a_ticket_names_the_job_and_not_only_its_id() -> None:
     ticket = then.parking.ticket(-1)
 
     assert ticket is not None
-    assert now.takeover.reclaim(enter(now), ticket) is None
+    assert now.takeover.reclaim(enter(now), ticket << TRIED_BITS) is None
+    assert then.takeover.reclaim(enter(then), ticket << TRIED_BITS) is not None
 
 
 def test_a_slave_that_was_away_and_came_back_has_not_been_lost() -> None:
@@ -80,11 +82,11 @@ def test_what_was_taken_over_does_not_come_back_with_its_old_lease() -> None:
 
     broker.redelivery.lose(session)
     back = enter(broker)
-    new = broker.takeover.reclaim(back, ticket)
+    new = broker.takeover.reclaim(back, ticket << TRIED_BITS)
 
     assert new is not None
-    assert broker.takeover.reclaim(back, ticket) is None
-    assert broker.takeover.reclaim(back, ticket + 1) is None
+    assert broker.takeover.reclaim(back, ticket << TRIED_BITS) is None
+    assert broker.takeover.reclaim(back, ticket + 1 << TRIED_BITS) is None
 
     again = enter(broker, held=[lease.token, new])
 
@@ -105,7 +107,9 @@ def test_a_slave_that_was_away_hears_of_the_ticket_that_it_did_not_have_yet() ->
     broker.parking.add(0, ParkedJob(0, "0", b"x", b"f"))
     broker.parking.written([ParkedJob(0, "0", b"x", b"f")], [])
 
-    assert broker.takeover.tickets(back) == ((lease.token, 0, broker.parking.ticket(0)),)
+    ticket = broker.parking.ticket(0)
+    assert ticket is not None
+    assert broker.takeover.tickets(back) == ((lease.token, 0, ticket << TRIED_BITS),)
     assert broker.takeover.tickets(back) == ()
     assert broker.recalls.of(back) == ((lease.token, 1),)
 
@@ -141,8 +145,34 @@ def test_jobs_are_kept_for_their_slaves_while_these_come_back() -> None:
     while broker.take(slave, Want(1, 1)) is None:
         ticket = broker.parking.ticket(taken - 99)
         assert ticket is not None
-        assert broker.takeover.reclaim(slave, ticket) is not None
+        assert broker.takeover.reclaim(slave, ticket << TRIED_BITS) is not None
         now, taken = now + 4.0, taken + 1
         broker.tick(now)
 
     assert (now, taken) == (60.0, 15)
+
+
+def test_an_attempt_of_which_the_master_knows_that_it_failed_is_not_taken_over() -> None:
+    """The answer to its report was lost: the slave still has it. The attempt would count twice."""
+    broker = Broker("i", Limits(), resumed("9", [ParkedJob(4, "1", b"x", b"f")]))
+    slave = enter(broker)
+
+    def crash() -> int:
+        lease = take(broker, slave, 1)
+        broker.takeover.lent(slave, lease)
+        ((_, _, number),) = broker.takeover.tickets(slave)
+        settle(broker, lease, Report(lease.token, 0, end=ReportEnd.CRASHED, suspects=(0,), detail="killed"))
+        return number
+
+    first = crash()
+
+    assert broker.redelivery.jobs == 1
+    assert broker.takeover.reclaim(slave, first) is None
+
+    lease = take(broker, slave, 1)
+    broker.takeover.lent(slave, lease)
+    ((_, _, second),) = broker.takeover.tickets(slave)
+    broker.redelivery.release(lease)
+
+    assert broker.takeover.reclaim(slave, first) is None
+    assert broker.takeover.reclaim(slave, second) is not None
