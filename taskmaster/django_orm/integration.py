@@ -30,6 +30,7 @@ __all__ = [
     "explanation",
     "failing_if_open",
     "kept_connections",
+    "note_hooks",
     "other_project",
     "project_facts",
     "refresh_connections",
@@ -205,7 +206,16 @@ def other_project(masters: Any) -> str:
         return ""
     from taskmaster.django_orm.model_hooks import changed_hooks
 
-    return changed_hooks(scripts, hooks)
+    return changed_hooks(scripts, hooks, _hooks_at_first or hooks)
+
+
+def note_hooks() -> None:
+    """Note what is done beside a save in this worker before ``setup``, which may add to it."""
+    global _hooks_at_first  # noqa: PLW0603  # a process is one worker
+    _hooks_at_first = _hooks()
+
+
+_hooks_at_first: dict[str, Any] | None = None
 
 
 def _hooks() -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import platform
 import sys
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,24 +42,26 @@ def hooks() -> Hooks:
     return {"host": platform.node(), "receivers": sorted(set(_receivers())), "fields": sorted(fields)}
 
 
-def changed_hooks(scripts: Hooks, own: Hooks) -> str:
+def changed_hooks(scripts: Hooks, own: Hooks, at_first: Hooks) -> str:
     """Return what a script has changed, and a worker that imports the callback has not, as
     sentences; "" if there is nothing.
 
     Args:
         scripts: what ``hooks`` gave in the script.
         own: what it gives in the worker.
+        at_first: what it gave in the worker before ``setup``: what has been added since, by that or
+            by a module that a job has imported, no script has switched off.
     """
     if scripts["host"] != own["host"]:  # there may be another version of the project
         return ""
-    theirs, ours = ({tuple(one) for one in found["receivers"]} for found in (scripts, own))
-    for signal, label, path in sorted(ours - theirs):
+    theirs, ours, firsts = ({tuple(one) for one in found["receivers"]} for found in (scripts, own, at_first))
+    for signal, label, path in sorted((ours & firsts) - theirs):
         return f"The script has disconnected {path} from {signal} of {label}, which would be called in workers. {CURE}"
     for signal, label, path in sorted(theirs - ours):
         # What is connected where its module is imported would be so here, too.
         if path.partition(":")[0] in sys.modules:
             return f"The script has connected {path} to {signal} of {label}, which no worker would call. {CURE}"
-    for field in sorted(set(own["fields"]) - set(scripts["fields"])):
+    for field in sorted((set(own["fields"]) & set(at_first["fields"])) - set(scripts["fields"])):
         return f"The script has switched off auto_now or auto_now_add of {field}, which would set itself. {CURE}"
     return ""
 
@@ -72,7 +75,7 @@ def _receivers() -> Iterator[tuple[str, str, str]]:
         # Django lists them nowhere in public: (id of the receiver or its name, id of the sender), a
         # reference that may be weak, and more.
         for (_, sender), held, *_ in list(signal.receivers):
-            found = held if hasattr(held, "__qualname__") else held()
+            found = held() if isinstance(held, weakref.ReferenceType) else held
             module, path = getattr(found, "__module__", None), getattr(found, "__qualname__", None)
             if sender in labels and module and path and not module.startswith("django."):
                 yield name, labels[sender], f"{module}:{path}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,7 @@ from django.db import models
 from django.db.models.signals import post_save, pre_delete
 from support.library.models import Author, Post
 
+from taskmaster.django_orm import integration
 from taskmaster.django_orm.model_hooks import changed_hooks, hooks
 
 STAMP: Any = type(
@@ -56,7 +58,7 @@ def test_the_same_project_has_the_same_hooks() -> None:
     assert ("pre_delete", "every model", f"{__name__}:Index.add") in found["receivers"]
     assert not [one for one in found["receivers"] if one[2].startswith("django.")]
     assert {"library.Stamp.at", "library.Stamp.born"} <= set(found["fields"])
-    assert changed_hooks(found, hooks()) == ""
+    assert changed_hooks(found, hooks(), hooks()) == ""
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_what_a_script_has_disconnected(undo: Any) -> None:
     """Workers would call it."""
     worker = hooks()
     undo()
-    said = changed_hooks(hooks(), worker)
+    said = changed_hooks(hooks(), worker, worker)
     assert said.startswith("The script has disconnected ")
     assert "which would be called in workers. Workers import the callback" in said
 
@@ -80,10 +82,10 @@ def test_what_a_script_has_connected(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         post_save.disconnect(mail, sender=Post)
     assert f"has connected {__name__}:mail to post_save of library.Post, which no worker" in changed_hooks(
-        script, worker
+        script, worker, worker
     )
     monkeypatch.delitem(sys.modules, __name__)
-    assert changed_hooks(script, worker) == ""
+    assert changed_hooks(script, worker, worker) == ""
 
 
 @pytest.mark.parametrize(("name", "attribute"), [("at", "auto_now"), ("born", "auto_now_add")])
@@ -91,10 +93,50 @@ def test_a_field_that_no_longer_sets_itself(monkeypatch: pytest.MonkeyPatch, nam
     """In a worker it would."""
     worker = hooks()
     monkeypatch.setattr(STAMP._meta.get_field(name), attribute, False)
-    assert f"auto_now or auto_now_add of library.Stamp.{name}, which would set itself" in changed_hooks(hooks(), worker)
+    assert f"auto_now or auto_now_add of library.Stamp.{name}, which would set itself" in changed_hooks(
+        hooks(), worker, worker
+    )
 
 
 def test_another_machine_may_have_another_version() -> None:
     """Of versions that differ, the slave is told otherwise."""
     script = {**hooks(), "host": "elsewhere", "receivers": [], "fields": []}
-    assert changed_hooks(script, hooks()) == ""
+    assert changed_hooks(script, hooks(), hooks()) == ""
+
+
+def test_what_a_worker_has_added_itself_was_switched_off_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As setup() does, or a module that a job imports; and setup() may take something back."""
+    script = hooks()
+    post_save.connect(mail, sender=Post)
+    try:
+        assert changed_hooks(script, hooks(), script) == ""
+        monkeypatch.setattr(integration, "_hooks_at_first", script)
+        masters = {**(integration.project_facts() or {}), "script": script}
+        assert integration.other_project(masters) == ""
+        integration.note_hooks()
+        assert "has disconnected" in integration.other_project(masters)
+        at_first = hooks()
+    finally:
+        post_save.disconnect(mail, sender=Post)
+    assert changed_hooks(script, hooks(), at_first) == ""
+
+
+def test_a_receiver_that_has_no_name_is_not_called() -> None:
+    """An object, or a function with some arguments filled in: only a reference is asked for what
+    it leads to.
+    """
+    called: list[Any] = []
+
+    class Receiver:
+        def __call__(self, *_: Any, **named: Any) -> None:
+            called.append(named)
+
+    receivers = [Receiver(), functools.partial(called.append)]
+    for one in receivers:
+        post_save.connect(one, sender=Post, weak=False)
+    try:
+        assert changed_hooks(hooks(), hooks(), hooks()) == ""
+    finally:
+        for one in receivers:
+            post_save.disconnect(one, sender=Post)
+    assert called == []

@@ -19,6 +19,7 @@ from typing import Any
 from taskmaster.django_orm.integration import (
     close_connections,
     failing_if_open,
+    note_hooks,
     other_project,
     refresh_connections,
     run_hook,
@@ -80,6 +81,7 @@ def work(
     sender = MessageSender(channel, elsewhere=spec.elsewhere)
     sys.path += [folder for folder in spec.path if folder not in sys.path]
     callbacks = callbacks or _loaded(spec, sender)
+    note_hooks()
     if callbacks is None or not _set_up(callbacks, sender, loop):
         return [], 0.0
     sender = MessageSender(channel, callbacks.kind, scoreboard, forked=forked, elsewhere=spec.elsewhere)
