@@ -101,7 +101,8 @@ def _check_address(address: str) -> None:
     try:
         found = security.get_connection_args("client").get("ssl_context")
     except (OSError, ValueError) as exc:  # that of ssl is one
-        files = [str(one) for one in (security.tls_ca_file, security.tls_client_cert, security.tls_client_key)]
+        given = (security.tls_ca_file, security.tls_client_cert, security.tls_client_key)
+        files = [str(one) for one in given if one]  # the key may stand in the file of the certificate
         missing = [one for one in files if not one.startswith("-----BEGIN") and not Path(one).is_file()]
         raise ConnectError(
             f"The certificates for the Dask scheduler at {address} cannot be used: "

@@ -62,10 +62,15 @@ class HostEnds:
         return problems
 
     def read(self) -> list[str]:
-        """Take what was said in the file since the last time; as ``hear``."""
-        with self.path.open("rb") as file:
-            file.seek(self._read)
-            text = file.read()
+        """Take what was said in the file since the last time; as ``hear``. Where it is gone, as a
+        file of weeks may be from a directory for temporary ones, hosts say it with their answers.
+        """
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._read)
+                text = file.read()
+        except OSError:
+            return []
         whole = text[: text.rfind(b"\n") + 1]
         self._read += len(whole)
         return self.hear(HostEnd(*json.loads(line)) for line in whole.splitlines())

@@ -41,6 +41,20 @@ def test_certificates_that_are_not_given_are_named():
         DaskCluster.at("r", "tls://127.0.0.1:8786")
 
 
+def test_a_key_in_the_file_of_the_certificate_is_no_missing_file(tmp_path):
+    """Then no file is named for it."""
+    import dask
+
+    certificate = tmp_path / "both.pem"
+    certificate.write_text("no certificate")
+    files = {"ca-file": certificate, "client.cert": certificate}
+    with (
+        dask.config.set({f"distributed.comm.tls.{name}": str(file) for name, file in files.items()}),
+        pytest.raises(ConnectError, match="cannot be used: SSLError"),
+    ):
+        DaskCluster.at("r", "tls://127.0.0.1:8786")
+
+
 @pytest.mark.parametrize(("key", "said"), [("nothere.pem", r"there is no file .*nothere\.pem"), ("ca.pem", "SSLError")])
 def test_certificates_that_cannot_be_used_are_said(tmp_path, key, said):
     """A file that is not there, and one that is no certificate."""

@@ -40,6 +40,15 @@ def test_a_line_that_is_not_whole_yet_is_read_later(ends: HostEnds) -> None:
     assert ends.unheard == {}
 
 
+def test_a_file_that_was_cleared_away_has_nothing_to_say(ends: HostEnds) -> None:
+    """After weeks, a system removes what lies among its temporary files."""
+    ends.path.unlink()
+    ends.begun("h", "vm:1")
+
+    assert ends.read() == []
+    assert ends.hear([END]) == ["teardown() raised OSError (on vm:1)"]
+
+
 def test_an_executor_that_is_gone_is_not_asked_again(ends: HostEnds) -> None:
     """Neither one that takes no call, nor one whose calls fail."""
     ends.begun("h", "vm:1")
