@@ -181,10 +181,11 @@ class CsvRows(FileSource):
     ) -> None:
         super().__init__(path, encoding, max_line, bad)
         csv.reader((), **dialect)  # here, so that an unknown option fails where it was written
-        if dialect.get("lineterminator", "\n") not in ("\n", "\r\n"):
+        end = dialect.get("lineterminator", "\n")
+        if end not in ("\n", "\r\n"):
             raise UsageError(
-                f"lineterminator={dialect['lineterminator']!r}: lines end with LF or CR LF, and csv.reader knows no "
-                "others, so that all of the file would be its header. Convert it first: tr ';' '\\n' < FILE > NEW."
+                f"lineterminator={end!r}: lines end with LF or CR LF, and csv.reader knows no "
+                f"others, so that all of the file would be its header. Convert it first: tr {end!r} '\\n' < FILE > NEW."
             )
         self._dialect = dialect
         self._header = header

@@ -162,7 +162,10 @@ def _keep_attempts(module: Any) -> Callable[[], None]:
     """Have what a call in a pool's thread gives away belong to the attempt that has given the call
     away: the thread may have been started by another one. Return what takes it back.
     """
-    item, run = module._WorkItem, module._WorkItem.run  # noqa: SLF001
+    item = getattr(module, "_WorkItem", None)
+    run = getattr(item, "run", None)
+    if item is None or run is None:  # another Python's, or somebody's own
+        return lambda: None
 
     @functools.wraps(run)
     def run_in_attempt(self: Any, *args: Any) -> None:

@@ -8,6 +8,7 @@ the exception goes to the job that awaits the task.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import inspect
@@ -217,8 +218,10 @@ def _tell_of_kept(loop: asyncio.AbstractEventLoop) -> None:
     import asyncio
 
     for one in gc.get_objects():
-        if issubclass(type(one), asyncio.Future) and one.get_loop() is loop and one.done() and one._log_traceback:  # noqa: SLF001
-            one.__del__()
+        if issubclass(type(one), asyncio.Future):
+            with contextlib.suppress(Exception):  # one of the user's own kind, or half made
+                if one.get_loop() is loop and one.done() and one._log_traceback:  # noqa: SLF001
+                    one.__del__()
 
 
 async def _until_made(handles: list[asyncio.TimerHandle], deadline: float) -> None:

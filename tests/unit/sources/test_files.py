@@ -665,8 +665,10 @@ def test_lines_that_end_otherwise_are_refused(tmp_path: Path) -> None:
     """``csv.reader`` takes the option and does not read by it: the file had a header and no row."""
     path = tmp_path / "semicolons.csv"
     path.write_bytes(b"id,name;1,Ann;2,Bob;")
-    with pytest.raises(UsageError, match="lineterminator=';'"):
+    with pytest.raises(UsageError, match=r"lineterminator=';'.* tr ';' '\\n'"):
         csv_rows(path, lineterminator=";")
+    with pytest.raises(UsageError, match=r"lineterminator='\\r'.* tr '\\r' '\\n'"):
+        csv_rows(path, lineterminator="\r")
 
     path.write_bytes(b"id,name\r\n1,Ann\r\n")
     assert [job.payload for job in csv_rows(path, lineterminator="\r\n").iterate()] == [{"id": "1", "name": "Ann"}]

@@ -288,3 +288,9 @@ def test_what_a_call_in_a_thread_gives_away_belongs_to_the_attempt_that_gave_the
         outer.submit(give_away).result()
         attempt.end(None)
         assert said == ["ValueError"] * 2
+
+
+def test_pools_of_threads_that_are_made_otherwise_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is changed of them is no promise of Python's."""
+    monkeypatch.delattr("concurrent.futures.thread._WorkItem")
+    watch_futures(lambda _: None)()

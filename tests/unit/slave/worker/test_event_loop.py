@@ -146,6 +146,19 @@ def test_what_a_kept_task_has_raised_is_noted_at_the_end() -> None:
     assert len(kept) == 2
 
 
+def test_what_is_only_half_a_future_is_passed_over() -> None:
+    """Python raises where it is asked anything."""
+    loop, half = EventLoop(), asyncio.Future.__new__(asyncio.Future)
+
+    async def nothing() -> None:
+        pass
+
+    loop.run(nothing())
+
+    assert loop.close(60.0) == loop.problems == []
+    assert type(half) is asyncio.Future
+
+
 def test_what_does_not_end_in_time_is_cancelled_and_named() -> None:
     """By the function that the job has begun."""
 
