@@ -274,15 +274,17 @@ class SourceConnection:
             StandbyBehind: it is a standby, and has not.
             Exception: the connection is lost.
         """
-        try:
-            with self._connection.cursor() as cursor:
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"BEGIN READ ONLY, {READ_COMMITTED}")
+            try:
                 cursor.execute(POSITION)
                 in_recovery, found = cursor.fetchone()
-        except Exception as exc:
-            if passes(exc):
-                raise
-            logger.debug("the server does not say how far it is: %s", exc)
-            return
+            except Exception as exc:
+                if passes(exc):
+                    raise
+                logger.debug("the server does not say how far it is: %s", exc)
+                found = None
+            cursor.execute("ROLLBACK")
         if found is None:
             return
         if in_recovery and found < self._position:

@@ -71,8 +71,11 @@ def test_a_page_in_the_way_of_a_standby_is_read_again(caplog: pytest.LogCaptureF
 def test_a_standby_that_is_behind_is_waited_for(
     caplog: pytest.LogCaptureFixture, pair: tuple[Server, Server], driver: Any, ranged: bool
 ) -> None:
-    """It is met when the connection to the primary is lost, and does not know half of the rows."""
+    """It is met when the connection to the primary is lost, and does not know half of the rows. It
+    is asked also where serializable transactions are the default, which a standby refuses.
+    """
     primary, copy = pair
+    isolation = "" if ranged else "-c default_transaction_isolation=serializable"
     primary.execute("DROP TABLE IF EXISTS late; CREATE TABLE late (id int PRIMARY KEY)")
     primary.execute("INSERT INTO late SELECT n FROM generate_series(1, 50) n")
     until_replayed(primary, copy)
@@ -87,7 +90,7 @@ def test_a_standby_that_is_behind_is_waited_for(
     def connect() -> Any:
         if len(opened) > 1 and "still to replay" in caplog.text:
             copy.execute("SELECT pg_wal_replay_resume()")
-        opened.append(driver.connect((copy if opened else primary).dsn()))
+        opened.append(driver.connect((copy if opened else primary).dsn(), options=isolation))
         return opened[-1]
 
     try:
