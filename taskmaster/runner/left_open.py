@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from types import CoroutineType
@@ -21,7 +23,7 @@ from taskmaster.runtime.invocation import is_command
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import users_traceback
 from taskmaster.slave.worker.dropped_futures import tell_of_kept
-from taskmaster.slave.worker.ending import has_daemons, wait_for_pools
+from taskmaster.slave.worker.ending import NOTICE_SECONDS, has_daemons, wait_for_pools
 from taskmaster.slave.worker.given_away import GivenAway
 from taskmaster.slave.worker.open_transactions import OpenTransactions, connections
 from taskmaster.slave.worker.unawaited import never_awaited
@@ -114,10 +116,14 @@ def _wait_for_threads(hurry: Callable[[], bool]) -> None:
             with contextlib.suppress(Exception):  # one of the user's own
                 one.shutdown(wait=False)
     here = threading.current_thread()
+    notice_at = time.monotonic() + NOTICE_SECONDS
     while left := [one for one in threading.enumerate() if one is not here and _is_waited_for(one)]:
         left[0].join(JOIN_SECONDS)
         if hurry():
             return
+        if time.monotonic() >= notice_at:
+            notice_at = math.inf
+            logger.warning("the jobs in this process are over; the thread %s is waited for", left[0].name)
 
 
 def _wait_for_processes(hurry: Callable[[], bool]) -> None:

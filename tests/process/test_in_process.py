@@ -296,6 +296,22 @@ def test_what_jobs_have_begun_comes_to_its_end(playground: Playground, kind: str
     assert ends_well or words[0] != "--job=2" or "something went wrong after it" in run.output
 
 
+def test_a_thread_that_is_waited_for_is_named(playground: Playground) -> None:
+    """The run stood still without a word: it may be one that ends only when it is told to."""
+    playground.write(
+        "begun.py",
+        "import logging, threading\nsaid = threading.Event()\n"
+        "class Hears(logging.Handler):\n    def emit(self, record): said.set()\n"
+        "logging.getLogger('taskmaster.runner.left_open').addHandler(Hears())\n"
+        "def get_jobs(last=0): yield from range(last + 1, 2)\n"
+        "def handle_job(n): threading.Thread(target=said.wait, args=(60.0,), name='poller').start()\n",
+    )
+    run = playground.run("tm-run", "begun.py", "--processes=0")
+
+    assert run.process.returncode == 0, run.output
+    assert "the thread poller is waited for" in run.output
+
+
 def test_a_script_hears_of_what_its_jobs_have_lost(playground: Playground) -> None:
     """And goes on with the executors that it has; a call that it asks for later is its own."""
     said = script(

@@ -34,7 +34,14 @@ from taskmaster.slave.worker.open_files import Inherited, close_all
 from taskmaster.slave.worker.open_transactions import OpenTransactions
 from taskmaster.slave.worker.unawaited import never_awaited
 
-__all__ = ["WorkerEnding", "forget_inherited_exits", "has_daemons", "reopen_log_sockets", "wait_for_pools"]
+__all__ = [
+    "NOTICE_SECONDS",
+    "WorkerEnding",
+    "forget_inherited_exits",
+    "has_daemons",
+    "reopen_log_sockets",
+    "wait_for_pools",
+]
 
 NOTICE_SECONDS = 1.0  # a worker that takes longer to end says what it waits for
 POOL_SECONDS = 0.01  # between two looks whether a pool has done all that it was given
