@@ -109,3 +109,21 @@ def test_the_collector_is_paused_and_comes_back(was_on: bool) -> None:
         assert gc.isenabled() is was_on
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_what_was_made_in_a_pause_is_not_looked_at_while_it_is_young(*, frozen: bool) -> None:
+    """A million jobs would be, three times. What others have set aside stays so."""
+    if frozen:
+        gc.freeze()
+    before = gc.get_freeze_count()
+    try:
+        with collector_paused():
+            kept = [[number] for number in range(5000)]
+        young = {id(one) for generation in (0, 1) for one in gc.get_objects(generation)}
+
+        assert any(id(one) in young for one in kept) is frozen
+        assert gc.get_freeze_count() == before
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()

@@ -7,14 +7,14 @@ fetched at once: one that is left in its middle, where a row is refused, keeps t
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from taskmaster.master.records.job_records import FailedJob, ParkedJob
 from taskmaster.master.records.run_record import RunRecord
 from taskmaster.master.stores.sqlite import history, steering
 from taskmaster.master.stores.sqlite.belonging import Belonging
-from taskmaster.master.stores.sqlite.rows import FAILED, RUN, failed_job, sealed
+from taskmaster.master.stores.sqlite.rows import FAILED, RUN, checksum, failed_job
 from taskmaster.master.stores.sqlite.validation import attempts_of, check_failed, check_parked, check_run
 
 __all__ = ["belonging", "current_run", "failed_page", "kinds", "newest_session", "run_ids", "run_record"]
@@ -58,12 +58,6 @@ def run_record(connection: sqlite3.Connection, run: str, *, resumed: bool) -> Ru
     above = connection.execute(
         'SELECT run, session, first, "end", prints, seal FROM piece WHERE run = ? ORDER BY session, first', (run,)
     ).fetchall()
-    known = connection.execute(
-        "SELECT run, id, key, payload, print, attempts, seal FROM parked WHERE run = ? ORDER BY id", (run,)
-    ).fetchall()
-    parked = [_checked(job)[1:] for job in known]
-    for job in parked:
-        check_parked(*job[:4])
     last = connection.execute("SELECT max(id) FROM failed WHERE run = ?", (run,)).fetchone()[0]
     return RunRecord(
         id=run,
@@ -72,7 +66,7 @@ def run_record(connection: sqlite3.Connection, run: str, *, resumed: bool) -> Ru
         bound=bound,
         edge=edge,
         remembered=waiting + b"".join(_checked(settled_row)[4] for settled_row in above),
-        parked=[ParkedJob(n, key, payload, print_, attempts_of(tried)) for n, key, payload, print_, tried in parked],
+        parked=list(_parked(connection, run)),
         settled=settled,
         failures=failures,
         skipped=skipped,
@@ -141,12 +135,22 @@ def _meta(connection: sqlite3.Connection, name: str) -> Any:
     return row[0] if row else None
 
 
+def _parked(connection: sqlite3.Connection, run: str) -> Iterator[ParkedJob]:
+    """Yield the parked jobs, one by one: there may be a million."""
+    rows = "SELECT run, id, key, payload, print, attempts, seal FROM parked WHERE run = ? ORDER BY id"
+    for row in connection.execute(rows, (run,)):
+        _, number, key, payload, print_, tried = _checked(row)
+        check_parked(number, key, payload, print_)
+        yield ParkedJob(number, key, payload, print_, attempts_of(tried))
+
+
 def _checked(row: Sequence[Any] | None) -> tuple[Any, ...]:
     """Return a row without its checksum, if that is right.
 
     Raises:
         ValueError: it is not, or the row is gone.
     """
-    if row is None or sealed(*row[:-1]) != tuple(row):
+    values = () if row is None else tuple(row[:-1])
+    if row is None or checksum(values) != row[-1]:
         raise ValueError("what is in it is not what was written")
-    return tuple(row[:-1])
+    return values

@@ -6,6 +6,7 @@ import json
 import secrets
 import sqlite3
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
@@ -19,6 +20,7 @@ __all__ = [
     "TABLE_STATEMENTS",
     "Tally",
     "as_text",
+    "checksum",
     "failed_job",
     "fill",
     "lost_rows",
@@ -28,6 +30,8 @@ __all__ = [
     "seal_run",
     "sealed",
 ]
+
+SUM_LIMIT = 2**64  # of the sum of checksums, which begins again there
 
 TABLES_SQL = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -92,7 +96,7 @@ def new_run(connection: sqlite3.Connection) -> str:
 def seal_run(connection: sqlite3.Connection, run: str) -> None:
     """Write the checksum of a run's row anew, after something was changed in it."""
     row = connection.execute(RUN, (run,)).fetchone()
-    connection.execute("UPDATE run SET seal = ? WHERE id = ?", (sealed(*row[:-1])[-1], run))
+    connection.execute("UPDATE run SET seal = ? WHERE id = ?", (checksum(row[:-1]), run))
 
 
 class Tally:
@@ -153,17 +157,20 @@ def lost_rows(connection: sqlite3.Connection) -> str | None:
     for table in _KEYS:
         if table not in found and not any(tally[table][0] for tally in tallies.values()):
             continue  # a state of an older format, whose runs have no such rows
-        there: dict[str, list[int]] = {run: [0, 0] for run in tallies}
+        there: dict[str, list[int]] = defaultdict(lambda: [0, 0], {run: [0, 0] for run in tallies})
         for run, seal in connection.execute(f"SELECT run, seal FROM {table}"):  # noqa: S608
-            _count(there.setdefault(run, [0, 0]), 1, seal)
-        if there != {run: tally[table] for run, tally in tallies.items()}:
+            found_here = there[run]
+            found_here[0] += 1
+            found_here[1] += int.from_bytes(seal)
+        summed = {run: [number, seals % SUM_LIMIT] for run, (number, seals) in there.items()}
+        if summed != {run: tally[table] for run, tally in tallies.items()}:
             return table
     return None
 
 
 def _count(known: list[int], number: int, seal: bytes) -> None:
     known[0] += number
-    known[1] = (known[1] + number * int.from_bytes(seal)) % 2**64
+    known[1] = (known[1] + number * int.from_bytes(seal)) % SUM_LIMIT
 
 
 def as_text(attempts: Sequence[Attempt]) -> str:
@@ -175,6 +182,11 @@ def sealed(*values: Any) -> tuple[Any, ...]:
     """Return a row with its checksum: SQLite has none, and a changed byte inside a value would be
     believed.
     """
+    return (*values, checksum(values))
+
+
+def checksum(values: Sequence[Any]) -> bytes:
+    """Return the checksum of a row's values."""
     digest = blake2b(digest_size=8)
     said = ""  # of what comes before the next bytes: each call of the digest takes as long as a value
     for value in values:
@@ -188,7 +200,7 @@ def sealed(*values: Any) -> tuple[Any, ...]:
             size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
             said = f"{said}{kind.__name__[0]}{size}:{text}"
     digest.update(said.encode("utf-8", "surrogatepass"))
-    return (*values, digest.digest())
+    return digest.digest()
 
 
 def failed_job(
