@@ -138,7 +138,11 @@ def test_a_script_with_threads_is_told_what_to_do(playground: Playground) -> Non
     [
         ("proceses=2", 2, "taskmaster: there is no option 'proceses'; did you mean 'processes'?"),
         ("limit=0", 2, "taskmaster: limit= is 0: give 1 or more."),
-        ("state_timeout='x'", 2, "taskmaster: state_timeout= is 'x': give a number of seconds, 0 or more."),
+        (
+            "state_timeout='x'",
+            2,
+            "taskmaster: state_timeout= is 'x': give a number of seconds, or a time like 90s, 15m, 2h, 1d or 1h30m.",
+        ),
         (
             "failed=True, reset=True",
             2,
