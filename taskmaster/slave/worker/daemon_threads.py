@@ -33,14 +33,20 @@ __all__ = [
 LOOK_SECONDS = 0.01  # between two looks whether the work has been done
 SHOWN = 3  # daemons that are named
 STILL_SECONDS = 5.0  # without any progress, after which it is waited for no longer
+LAST_STILL_SECONDS = 0.5  # the same for what exit functions have just told a pool's threads: to end
 
 _SCOPES = (ModuleType, FunctionType, MethodType, BuiltinFunctionType, type)  # through which all can be reached
 
 
-def wait_for_work() -> None:
-    """Wait until nothing is seen that daemons have in hand, or none of them gets on."""
+def wait_for_work(*, last: bool = False) -> None:
+    """Wait until nothing is seen that daemons have in hand, or none of them gets on.
+
+    Args:
+        last: Exit functions have run.
+    """
+    still = LAST_STILL_SECONDS if last else STILL_SECONDS
     seen, since = _work(), time.monotonic()
-    while seen and time.monotonic() < since + STILL_SECONDS:
+    while seen and time.monotonic() < since + still:
         time.sleep(LOOK_SECONDS)
         if (now := _work()) != seen:
             seen, since = now, time.monotonic()

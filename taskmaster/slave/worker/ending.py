@@ -283,6 +283,7 @@ class WorkerEnding:
         if self._daemons or has_daemons():
             from taskmaster.slave.worker import daemon_threads
 
+            daemon_threads.wait_for_work(last=True)
             self._add(daemon_threads.lost_between(self._daemons))
             self._remark(daemon_threads.threads_sentence())
             self._add(daemon_threads.lost_sentence())

@@ -327,3 +327,22 @@ def test_a_look_leaves_nothing_of_a_thread_to_the_garbage_collection(kind: Calla
         gc.enable()
     jobs.put(None)
     thread.join()
+
+
+def test_a_thread_has_a_moment_for_what_exit_functions_tell_it(end: threading.Event) -> None:
+    """Such as to end; that of a pool has not read that when they return."""
+    told: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        end.wait(0.1)
+        while told.get() is not None:
+            pass
+
+    for _ in range(2):
+        daemon(work)
+        told.put(None)
+    assert lost_sentence() != ""
+
+    wait_for_work(last=True)
+
+    assert lost_sentence() == ""
