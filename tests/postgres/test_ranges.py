@@ -198,7 +198,9 @@ def test_a_border_that_was_cancelled_is_looked_for_again(database: str, comments
 
 @pytest.mark.parametrize("key", ["id", ("author", "id"), "n"])
 def test_a_border_is_read_from_the_index_alone(database: str, comments: None, sql: Sql, key: Any) -> None:
-    """Every statement of the master, wherever it is: the rows themselves are never read."""
+    """Every statement of the master, wherever it is: the rows themselves are never read. What the
+    catalogue says is asked for once more at the end.
+    """
     sql("INSERT INTO comments SELECT 3 * n, 'more', n % 100, 0 FROM generate_series(1001, 50000) n")
     sql("VACUUM ANALYZE comments")
     source = postgres.ranges(database, "comments", key, rows=1000, target=None)
@@ -211,7 +213,9 @@ def test_a_border_is_read_from_the_index_alone(database: str, comments: None, sq
 
     source._reading.fetch = heard  # type: ignore[method-assign]
     assert len(list(source.iterate(None))) > 20
-    for statement, values in asked:
+    borders = [(statement, values) for statement, values in asked if "comments" in statement]
+    assert 20 < len(borders) >= len(asked) - 5
+    for statement, values in borders:
         plan = query_plan(SourceConnection(database), statement, values)
 
         assert [node["Node Type"] for node in (plan, *plan["Plans"])] == ["Limit", "Index Only Scan"], statement
