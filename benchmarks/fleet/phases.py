@@ -191,6 +191,8 @@ def measure(
     clock.run("steady", over, 0.5)
     fleet.restart()
     recovery = clock.run("restart", all_at_work, 0.8)
+    settled = fleet.now + limits.reclaim  # jobs are not kept for slaves that were at them any more
+    fleet.run(lambda: fleet.now >= settled or time.monotonic() > until)
     fleet.lose(rack)
     lost_at = fleet.now
     seen = [lost_at]
