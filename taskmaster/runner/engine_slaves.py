@@ -76,11 +76,12 @@ class EngineSlaves:
         if failure and self._upkeep.exit_code == ConnectError.exit_code:
             raise ConnectError(f"No slave on the engine can work for this master: {failure}")
         if failure:
-            known = "--ship=PATH" in failure
+            cure = (
+                " What the callback needs there travels with --ship=PATH; modules that are installed here have to be "
+                "installed there."
+            )
             raise TargetError(
-                f"No slave can work on the engine; its workers say: {failure}"
-                + ("" if known else " What the callback needs there travels with --ship=PATH; modules that are ")
-                + ("" if known else "installed here have to be installed there.")
+                f"No slave can work on the engine; its workers say: {failure}{'' if '--ship=PATH' in failure else cure}"
             )
 
     def dismiss(self, hurry: Callable[[], bool]) -> None:

@@ -110,8 +110,8 @@ def importable(callback: Callable[[Any], Any]) -> str | None:
 
 def definition_of(callback: Callable[[Any], Any]) -> str:
     """Return where a function is defined, with the functions that it wraps, in a form that two
-    processes can compare: whoever has put another one under its name, as a decorator that a script
-    applies does, has done it in one process only.
+    processes can compare. A script that puts another function under its name, as by a decorator,
+    does so in its own process alone.
     """
     layers: list[str] = []
     function: Any = callback
