@@ -669,6 +669,7 @@ def get_jobs(last=0):
     yield from range(last + 1, 11)
 def handle_job(job):
     db.execute("INSERT INTO one VALUES (?)", (job,))
+    open("inserted", "w").close()
 def teardown():
     if os.path.exists("commits"):
         db.commit()
@@ -714,7 +715,7 @@ def test_a_master_hears_what_workers_of_another_machine_could_not_do(playground:
     words = ("tm-master", "loses.py", host, "--progress=none", "--state=s.tmstate")
     master = playground.start(*words, "--rate=2")
     slave = playground.start("tm-slave", "loses.py", host, "--processes=1")
-    wait_for("a job", (playground.directory / "rows.sqlite").exists)
+    wait_for("a row that is not committed", (playground.directory / "inserted").exists)
     (playground.directory / "commits").touch()
     other = playground.start("tm-slave", "loses.py", host, "--processes=1")
     other.wait_for_output("connected to the master")
