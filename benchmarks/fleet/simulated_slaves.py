@@ -182,14 +182,18 @@ class Fleet:
         self.master = self._started()
         return self.master.costs.seconds["start"]
 
-    def lose(self, count: int) -> None:
-        """Take slaves away with all that they hold, as when a rack loses its power."""
+    def lose(self, count: int) -> int:
+        """Take slaves away with all that they hold, as when a rack loses its power; return how many
+        batches that is.
+        """
         lost, self.slaves = self.slaves[:count], self.slaves[count:]
+        held = sum(len(slave.running) + len(slave.waiting) for slave in lost)
         for slave in lost:
             slave.away = True
             self._busy -= len(slave.running)
             self._free_at = max(self.now, self._free_at) + self.master.closed(slave.id)
             slave.running.clear()
+        return held
 
     def _started(self) -> SimulatedMaster:
         # The slaves are not in a master's process: its garbage collections do not walk them, nor
