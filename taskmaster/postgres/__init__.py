@@ -55,15 +55,15 @@ __all__ = [
     "wal_rate",
 ]
 
-# The rest are guards.
-_PLACES = {"KeyRange": "ranges", "connect": "connections", "pace": "probe", "ranges": "ranges", "rows": "rows"}
+# The module of each public name; a name that is not here is in ``guards``.
+_MODULES = {"KeyRange": "ranges", "connect": "connections", "pace": "probe", "ranges": "ranges", "rows": "rows"}
 
 
 class _Package(ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
-        # Whoever imports a module by that name first, as pickle does, would have Python put it in
-        # the place of its function.
-        if not (name in _PLACES and isinstance(value, ModuleType)):
+        # Python binds a submodule to its name here when it is imported, as pickle imports one:
+        # ``postgres.rows`` would be the module instead of the function.
+        if not (name in _MODULES and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
 
@@ -73,5 +73,5 @@ sys.modules[__name__].__class__ = _Package
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_PLACES.get(name, 'guards')}"), name)
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES.get(name, 'guards')}"), name)
     return found

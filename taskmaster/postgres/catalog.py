@@ -1,7 +1,7 @@
-"""What the server says of a table: its name and columns as SQL, and whether a key can lead through
-it.
+"""What the server's catalog says of a table: its name and columns as SQL, and whether its rows can
+be read in the order of a key.
 
-The sources of this package ask it before the first page. All quoting is done by the server.
+The sources of this package read it before the first page. The server does all quoting.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ ALONG = ({0}, {3})
 
 
 def look_up(reading: SourceConnection, table: str, key: str | Sequence[str], *, unique: bool = True) -> Table:
-    """Find a table, and check that its key can lead through it and that all rows are seen.
+    """Find a table, and check that it can be read in the order of its key and that this role sees
+    all rows.
 
     Args:
-        reading: asks the server.
+        reading: the connection that asks the server.
         table: as one would write it in SQL: ``comments``, ``public.comments``, ``"Odd name"``.
         key: the column, or the columns in their order.
-        unique: no two rows may have the same key.
+        unique: whether to refuse a key that two rows may share.
 
     Raises:
         UsageError: there is no such table or column, or the key is nullable, not unique or not
@@ -72,12 +73,14 @@ def look_up(reading: SourceConnection, table: str, key: str | Sequence[str], *, 
 
 
 def order_now(reading: SourceConnection, table: Table) -> str | None:
-    """Return what the order of a table's keys depends on now; None if it is not there any more.
+    """Return what the order of a table's keys depends on now; None if the table or a column of its
+    key is gone.
 
-    Asked at the end of a reading, whose pages would not show that rows were passed over.
+    The sources ask at the end of a reading: if the order was changed meanwhile, the pages passed
+    over rows without showing it.
 
     Raises:
-        UsageError: there is something else under its name, or rows of it are hidden.
+        UsageError: the name belongs to something else by now, or row-level security hides rows.
     """
     found = reading.fetch(_TABLE, (table.quoted,))
     if not found or found[0][0] is None:
@@ -154,8 +157,8 @@ def _check(reading: SourceConnection, oid: int, table: Table, *, unique: bool) -
 
 
 def _warn_of_other_versions(reading: SourceConnection, oid: int, table: Table) -> None:
-    """Warn of a key whose texts are compared otherwise than when its index was made, as after an
-    upgrade of the system or of ICU: a search by the index passes over rows without a word.
+    """Warn of a key whose texts sort differently than when its index was made, as after an upgrade
+    of the system or of ICU: a search in the index then misses rows without an error.
     """
     key = {column.name for column in table.key}
     for name, collation, former, now in reading.fetch(_VERSIONS, (oid,)):
@@ -175,19 +178,19 @@ def _warn_of_other_versions(reading: SourceConnection, oid: int, table: Table) -
 
 
 def query_plan(reading: SourceConnection, sql: str, values: Sequence[Any], local: str = "") -> dict[str, Any]:
-    """Return the server's plan of a query, as EXPLAIN gives it; ``local`` are settings, as SQL."""
+    """Return the server's plan of a query, from EXPLAIN with the settings ``local`` (SQL)."""
     ((text,),) = reading.fetch(f"EXPLAIN (FORMAT JSON) {sql}", values, local=local)
     found: dict[str, Any] = (json.loads(text) if isinstance(text, str) else text)[0]["Plan"]
     return found
 
 
 def estimate(reading: SourceConnection, sql: str, values: Sequence[Any]) -> int:
-    """Return about how many rows a query has, by the statistics alone: nothing is counted."""
+    """Return about how many rows a query gives, by the server's statistics: nothing is counted."""
     return int(query_plan(reading, sql, values)["Plan Rows"])
 
 
 def _like(reading: SourceConnection, table: str) -> str:
-    """Return tables whose name is nearly that, in any schema, as the end of a sentence."""
+    """Return the tables of any schema with a similar name, as the end of a sentence."""
     names = [str(name) for (name,) in reading.fetch(_TABLE_NAMES)]
     found = difflib.get_close_matches(table.rpartition(".")[2].strip('"'), [name.rpartition(".")[2] for name in names])
     near = [name for name in names if name.rpartition(".")[2] in found]
@@ -220,26 +223,28 @@ LEFT JOIN pg_namespace n ON n.oid = o.collnamespace
 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum
 """
 # Valid indexes over all rows, with the name of each column (NULL for an expression) and its
-# direction: 1 for DESC, plus 2 for NULLS FIRST, which DESC implies and ASC does not; NULLs count
-# for the order although there are none. The direction is NULL where the index has another collation
-# than the column, or other operators than the type's own: there, other values are equal than in a
-# comparison. A B-tree serves the order of its first columns if all of them have one direction.
+# direction: 1 for DESC, plus 2 for NULLS FIRST, which DESC implies and ASC does not; the position
+# of NULLs counts for the order although there are none. The direction is NULL where the index has
+# another collation than the column, or other operators than the type's own: such an index takes
+# other values for equal than a comparison does. A B-tree serves the order of its first columns if
+# all of them have one direction.
 _INDEXES = """
 SELECT i.indisunique,
-    array_agg(a.attname::text ORDER BY k.place),
-    array_agg(CASE WHEN k.sorted = a.attcollation AND o.opcdefault THEN k.direction & 3 END ORDER BY k.place),
+    array_agg(a.attname::text ORDER BY k.position),
+    array_agg(CASE WHEN k.sorted = a.attcollation AND o.opcdefault THEN k.direction & 3 END ORDER BY k.position),
     am.amname = 'btree'
 FROM pg_index i
 JOIN pg_class c ON c.oid = i.indexrelid
 JOIN pg_am am ON am.oid = c.relam
 CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indcollation::oid[], i.indclass::oid[], i.indoption::int2[])
-    WITH ORDINALITY AS k(number, sorted, class, direction, place)
+    WITH ORDINALITY AS k(number, sorted, class, direction, position)
 JOIN pg_opclass o ON o.oid = k.class
 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number AND k.number <> 0
-WHERE i.indrelid = %s AND i.indisvalid AND i.indpred IS NULL AND k.place <= i.indnkeyatts
+WHERE i.indrelid = %s AND i.indisvalid AND i.indpred IS NULL AND k.position <= i.indnkeyatts
 GROUP BY i.indexrelid, i.indisunique, am.amname
 """
-# That of the database itself is said by the server, to the standard error stream.
+# Collations whose version has changed. For the database's default collation, the server itself
+# warns on each connection.
 _VERSIONS = """
 SELECT a.attname::text, quote_ident(n.nspname) || '.' || quote_ident(o.collname), o.collversion,
     pg_collation_actual_version(o.oid)

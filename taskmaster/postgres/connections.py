@@ -1,9 +1,9 @@
-"""The one connection of a worker to a database.
+"""``connect``: the one connection of a worker to a database, for the user's callback.
 
-For the user's callback. It is opened when it is first asked for, in the process and thread that
-uses it; tested when it has been idle for a while, and opened anew when it was lost. A statement
-never outlives its worker: the server is asked to notice by itself that nobody waits for it any
-more. A worker does not outwait a server whose machine is gone: ``taskmaster.postgres.dead_links``.
+It is opened when it is first asked for, in the process and thread that uses it; tested after it has
+been idle for a while; and opened again after it was lost. A statement does not outlive its worker:
+the server is set to notice by itself when the worker is gone. A worker does not wait for a server
+whose machine is gone: ``taskmaster.postgres.dead_links`` cuts the connection.
 """
 
 from __future__ import annotations
@@ -29,44 +29,44 @@ __all__ = ["connect"]
 
 logger = clean_logger(__name__)
 
-READ_ONLY = "25006"  # code of a write where only reading is possible
-INERROR = 3  # how libpq, psycopg2 and psycopg 3 number a transaction in which a statement has failed
+READ_ONLY = "25006"  # SQLSTATE of a write in a transaction that can only read
+INERROR = 3  # libpq's, psycopg2's and psycopg 3's status of a transaction in which a statement has failed
 UNTESTED_SECONDS = 2.0  # a connection unused for longer is tested before it is used
 TEST_SECONDS = 10.0  # longest time that the server may take to answer the test
-STATEMENT_PART = 0.9  # share of the job's time-out after which the server ends a statement, before the worker is killed
+STATEMENT_FRACTION = 0.9  # of the job's time-out: the server ends a statement before the worker is killed
 NAME_BYTES = 63  # longest application_name that PostgreSQL keeps
-PREPARED_BY_DEFAULT = 5  # psycopg 3's prepare_threshold, where nobody has said another
+PREPARED_BY_DEFAULT = 5  # psycopg 3's default prepare_threshold
 
 
 class _Kept:
-    """A connection, with what has to be known of it."""
+    """An open connection, with its process, its settings and when it was last used."""
 
     def __init__(self, connection: Any) -> None:
         self.connection = connection
         self.process = os.getpid()
-        self.settings = {"application_name": DEFAULT_NAME}  # as they were made here
+        self.settings = {"application_name": DEFAULT_NAME}  # those that Taskmaster made
         self.used = time.monotonic()
         self.busy = False
         if getattr(connection, "prepare_threshold", None) == PREPARED_BY_DEFAULT:
-            # psycopg 3 prepares what it has run five times: behind a pooler, the next transaction
-            # is in a session that knows nothing of it.
+            # psycopg 3 prepares a statement that it has run five times; behind a pooler, the next
+            # transaction may be in a session that does not have the prepared statement.
             connection.prepare_threshold = None
         dead_links.watch(connection)
 
 
-# Tables in which row-level security may hide rows, and whose owner has not said that this is
-# wanted.
+# Tables in which row-level security may hide rows from this role, unless row_security was set by
+# hand: then that is wanted.
 _FILTERED = """
 SELECT string_agg(quote_ident(n.nspname) || '.' || quote_ident(c.relname), ', ' ORDER BY c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relrowsecurity AND row_security_active(c.oid) AND has_table_privilege(c.oid, 'SELECT')
 AND EXISTS (SELECT FROM pg_settings s WHERE s.name = 'row_security' AND s.source IN ('default', 'configuration file'))
 """
-_said_filtered: set[str] = set()  # in this process
+_said_filtered: set[str] = set()  # lists of tables of which this process has warned
 
 _local = threading.local()
-# Connections of a parent process are neither used nor closed here: that would say goodbye to the
-# server in the parent's name.
+# Connections of the parent process. They are neither used nor closed in a child: closing one here
+# would end the parent's session on the server.
 _inherited: list[_Kept] = []
 
 
@@ -75,21 +75,21 @@ def connect(dsn: Dsn, *, patience: float = 300.0) -> Iterator[Any]:
     """Give the worker's connection to a database for one transaction: committed at the end of the
     block, rolled back when an exception leaves it.
 
-    One connection is opened for each process, thread and ``dsn``, and kept. It is called
-    "taskmaster/RUN/SLAVE" on the server, a statement may take nine tenths of ``--job-timeout``, and
-    the server looks every second whether the worker is still there; what the DSN, the role or the
-    database say of these takes precedence.
+    One connection is opened for each process, thread and ``dsn``, and kept. Its application_name is
+    "taskmaster/RUN/SLAVE", its statement_timeout is nine tenths of ``--job-timeout``, and the
+    server checks every second whether the worker is still there. A setting of the DSN, the role or
+    the database takes precedence.
 
     Args:
         dsn: libpq's connection string or URL, for psycopg2; or a function that returns a connection
             of any DB-API driver, the same function each time.
-        patience: seconds for which a server that cannot be reached is waited for, but no longer
-            than half of ``--job-timeout``: a server that is restarted costs no job its attempts.
+        patience: seconds to wait for a server that cannot be reached, at most half of
+            ``--job-timeout``: a restart of the server costs a job no attempt.
 
     Raises:
         UsageError: the connection is in use by an outer block, or by another coroutine of this
-            thread; or a statement has failed, and the block ends as if none had (known of psycopg2
-            and psycopg 3).
+            thread; or a statement has failed, and the block ended without an exception (noticed
+            with psycopg2 and psycopg 3).
         Exception: the driver's own.
 
     Example::
@@ -102,7 +102,8 @@ def connect(dsn: Dsn, *, patience: float = 300.0) -> Iterator[Any]:
     kept = _usable(known, dsn)
     if kept is None:
         kept = known[dsn] = _Kept(_opened(dsn, patience))
-        # What the user's function has set in a transaction that it left open would be undone below.
+        # The user's function may have changed a setting in a transaction that it left open: the
+        # rollback below would undo that.
         kept.connection.commit()
         _warn_of_hidden_rows(kept.connection)
     if kept.busy:
@@ -125,15 +126,15 @@ def connect(dsn: Dsn, *, patience: float = 300.0) -> Iterator[Any]:
 
 
 def _warn_of_hidden_rows(connection: Any) -> None:
-    """Say once which tables row-level security may show this role in part: a statement of the
-    callback passes over the other rows without a word.
+    """Warn once of the tables in which row-level security may hide rows from this role: the
+    callback's statements would leave them out without an error.
     """
     try:
         with connection.cursor() as cursor:
             cursor.execute(_FILTERED)
             tables = (cursor.fetchone() or ("",))[0]
     except Exception as exc:
-        logger.debug("whether row-level security is active is not known: %s", exc)
+        logger.debug("it cannot be found out whether row-level security is active: %s", exc)
         tables = ""
     with suppress(Exception):
         connection.rollback()
@@ -148,11 +149,10 @@ def _warn_of_hidden_rows(connection: Any) -> None:
 
 
 def _refuse_failed(connection: Any) -> None:
-    """Check that a commit will keep what the block has done.
+    """Check that a commit will keep what the block has written.
 
     Raises:
-        UsageError: the server would roll back instead, and say so in a word that no driver passes
-            on.
+        UsageError: the server would roll back instead; drivers do not report that.
     """
     if getattr(getattr(connection, "info", None), "transaction_status", None) == INERROR:
         raise UsageError(
@@ -164,7 +164,7 @@ def _refuse_failed(connection: Any) -> None:
 
 
 def _opened(dsn: Dsn, patience: float) -> Any:
-    """Open a connection; wait for a server that cannot be reached just now."""
+    """Open a connection; wait up to ``patience`` seconds for a server that cannot be reached."""
     if HERE.job_timeout is not None:
         patience = min(patience, HERE.job_timeout / 2)
     open_, began = connector(dsn), time.monotonic()
@@ -183,7 +183,7 @@ def _opened(dsn: Dsn, patience: float) -> Any:
 
 
 def _usable(known: dict[Dsn, _Kept], dsn: Dsn) -> _Kept | None:
-    """Return the connection that is kept, if it can be used."""
+    """Return the kept connection if it works, or is in use; else None."""
     kept = known.get(dsn)
     if kept is None or kept.busy:
         return kept
@@ -204,12 +204,12 @@ def _usable(known: dict[Dsn, _Kept], dsn: Dsn) -> _Kept | None:
 
 
 def _settle(kept: _Kept, wanted: dict[str, str]) -> None:
-    """Tell the server what is known of the run, at first and whenever that has changed."""
+    """Make the settings that follow from the run, at first and whenever they have changed."""
     for name, value in wanted.items():
         try:
             with kept.connection.cursor() as cursor:
-                # Only where nobody has said anything else; a server that has no such setting has no
-                # such row.
+                # Only a setting that nobody else has made is changed. On a server without that
+                # setting, the statement finds no row and changes nothing.
                 cursor.execute(
                     "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s AND (source IN "
                     "('default', 'configuration file') OR setting = %s)",
@@ -229,25 +229,26 @@ def _settings() -> dict[str, str]:
         # Ends the statement of a worker that was killed, and frees its locks (PostgreSQL 14, on
         # Linux and macOS): https://www.postgresql.org/docs/current/runtime-config-connection.html
         "client_connection_check_interval": "1000",
-        # The same for a machine that is gone without a word.
+        # The same for a machine that went away without closing the connection.
         "tcp_keepalives_idle": "30",
         "tcp_keepalives_interval": "10",
         "tcp_keepalives_count": "3",
     }
     if HERE.job_timeout is not None:
-        found["statement_timeout"] = str(max(1, int(1000 * STATEMENT_PART * HERE.job_timeout)))
+        found["statement_timeout"] = str(max(1, int(1000 * STATEMENT_FRACTION * HERE.job_timeout)))
     return found
 
 
 def _clear_up(known: dict[Dsn, _Kept], dsn: Dsn, exc: BaseException) -> None:
-    """Roll back what a block has done that failed; give up a connection that was lost."""
+    """Roll back a block that failed; drop the connection if it was lost."""
     try:
         known[dsn].connection.rollback()
     except Exception:
         _close(known, dsn)
         return
-    # A driver may not have noticed, or have nothing to roll back: the next job would get the error.
-    # And where a standby was met, as in a failover, the address may lead to the primary by now.
+    # The rollback may succeed on a lost connection, where the driver had nothing to send: the next
+    # job would get the error. And after a write that a standby refused, as in a failover, the
+    # address may lead to the new primary by now.
     if is_lost(exc) or sqlstate(exc) == READ_ONLY:
         _close(known, dsn)
 

@@ -1,7 +1,8 @@
-"""Whether an index has just the rows that a condition asks for, in the order of the key.
+"""Whether an index covers the condition of ``rows``: has just the rows that fit it, in the order of
+the key.
 
-Asked before the first page of ``rows``. A run without such an index is as right, and slower: the
-server reads rows that it does not give.
+Checked before the first page. A run without such an index is correct too, but slower: the server
+reads rows that it does not return.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = ["warn_without_index"]
 
 logger = clean_logger(__name__)
 
-# Settings with which a plan reads along an index, if there is any that it can read along.
+# Settings with which the server plans to read in the order of an index, if it can.
 ORDERED = "".join(f"SET LOCAL enable_{what} = off;" for what in ("seqscan", "bitmapscan", "sort"))
 
 
@@ -28,8 +29,8 @@ def warn_without_index(reading: SourceConnection, statements: PageStatements, un
     if request.condition is None:
         return
     sql, values = statements.keys(None, until, f"LIMIT {request.chunk}")
-    # A small table is sorted whatever there is: what counts is what the server can do when it may
-    # not.
+    # The server sorts a small table whatever its indexes are. What counts is what it can do if it
+    # is told not to.
     forced = _nodes(query_plan(reading, sql, values, ORDERED))
     if not any("Filter" in node or "Sort" in node["Node Type"] for node in forced):
         return

@@ -1,14 +1,14 @@
-"""Cut a connection whose other end is gone without a word.
+"""Cut a connection whose other end went away without closing it.
 
-Where an answer is waited for, keepalives notice that. Where something was sent, there are none:
-Linux repeats what was sent, for a quarter of an hour or more. ``tcp_user_timeout`` would end that
-sooner, but it also runs while a server that is well has no room for more data, as behind a COPY
-whose first row waits for a lock. And a proxy that hangs may acknowledge all that is sent, and pass
-on nothing. So a thread looks at what the kernel knows of each connection. On other systems than
-Linux it does not run.
+While a program only waits for an answer, TCP keepalives notice that. They are not sent while sent
+data is unacknowledged: Linux then sends the data again, for a quarter of an hour or more.
+``tcp_user_timeout`` would end that sooner, but it also counts while a healthy server has no room
+for more data, as in a COPY whose first row waits for a lock. And a proxy that hangs may acknowledge
+all data and pass on nothing. So a thread reads what the kernel knows of each connection. It runs on
+Linux only.
 
-Guarantee: a connection is cut only if nothing was acknowledged for half a minute although something
-was to be, or if nothing has come for half a minute although an answer is overdue.
+Guarantee: a connection is cut only if sent data stayed unacknowledged for half a minute, or if an
+answer is half a minute overdue and no data has come for as long.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ logger = clean_logger(__name__)
 LINK_CHECK_SECONDS = 5.0  # between two checks
 LINK_SILENCE_SECONDS = 30.0  # longest time that sent data may stay unacknowledged, or an answer be overdue
 KEEPALIVES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}  # instead of the system's own
-# struct tcp_info of linux/tcp.h: eight bytes, then numbers of 32 and of 64 bits.
+# struct tcp_info of linux/tcp.h: eight bytes, then numbers of 32 and of 64 bits; and the indexes of
+# its fields.
 TCP_INFO_FORMAT, TCP_INFO_BYTES = "=8B24I3Q", 128
 STATE_AT, REPEATED_AT, PROBES_AT = 0, 2, 3
 UNACKNOWLEDGED_AT, QUIET_AT, SILENCE_AT, ACKNOWLEDGED_AT = 8 + 4, 8 + 11, 8 + 12, 32 + 2
@@ -49,9 +50,10 @@ class LinkState(NamedTuple):
         open: Whether both sides still have the connection open.
         pending: Whether something was sent that is not acknowledged yet: data, or a window probe.
         silence: Seconds since the last acknowledgement.
-        quiet: Seconds since data came; endless where the kernel does not say so.
-        repeating: Whether it is data that is sent again and again: no answer was about it. A server
-            that has no room for more data is asked whether it has, and answers that.
+        quiet: Seconds since data came; infinite where the kernel does not say.
+        repeating: Whether data is being sent again and again. Acknowledgements that come meanwhile
+            are not of that data. A server without room for more data is only sent window probes,
+            which it answers.
         acknowledged: Bytes that were acknowledged since the connection was opened.
     """
 
@@ -67,10 +69,10 @@ class Link:
     """A connection that is watched. Pure.
 
     Attributes:
-        since: When something was first seen pending after which nothing was acknowledged; None if
-            nothing is.
-        due: When the server answers at the latest, in monotonic seconds; endless while none is
-            waited for.
+        since: Moment since which something has been pending and nothing was acknowledged, in
+            monotonic seconds; None while nothing is pending.
+        due: Moment at which the server has to have answered, in monotonic seconds; infinite while
+            no answer is waited for.
     """
 
     def __init__(self) -> None:
@@ -79,10 +81,10 @@ class Link:
         self._acknowledged = 0
 
     def is_dead(self, state: LinkState, now: float) -> bool:
-        """Return whether nobody answers any more.
+        """Return whether the other end has acknowledged nothing for too long.
 
         Args:
-            state: of the connection, now.
+            state: the connection's state now.
             now: monotonic seconds.
         """
         if not state.pending:
@@ -97,18 +99,18 @@ class Link:
         return self.since is not None and now - self.since >= LINK_SILENCE_SECONDS
 
     def is_overdue(self, state: LinkState, now: float) -> bool:
-        """Return whether an answer should long have been there, and nothing comes.
+        """Return whether an answer is long overdue and no data comes.
 
         Args:
-            state: of the connection, now.
+            state: the connection's state now.
             now: monotonic seconds.
         """
-        # The answer may still be on its way, and a long one comes in many parts.
+        # Data that comes may be a part of a long answer.
         return now - self.due >= LINK_SILENCE_SECONDS <= state.quiet
 
 
 class LinkWatch:
-    """The connections of a process, each by its identity, and the thread that looks at them."""
+    """The watched connections of a process, by ``id()``, and the thread that checks them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -119,17 +121,17 @@ class LinkWatch:
     def add(self, connection: Any) -> None:
         """Watch a connection from now on, if it has a socket."""
         try:
-            # A descriptor of its own: nobody else is given its number once the connection is
-            # closed.
+            # A duplicate: the number of the connection's own descriptor may be given to another
+            # file once the connection is closed.
             found = socket.socket(fileno=os.dup(connection.fileno()))
-        except Exception:  # each driver without sockets says so in its own way
+        except Exception:  # drivers without sockets raise different errors
             return
         if found.family in TCP:
             _keep_alive(found)
         elif found.family != socket.AF_UNIX:
             found.close()
             return
-        self.remove(connection)  # one that was thrown away without a word may have had its identity
+        self.remove(connection)  # a connection that was dropped without forget() may have had the same id()
         with self._lock:
             self._links[id(connection)] = found, Link()
             if self._thread is None:
@@ -137,21 +139,21 @@ class LinkWatch:
                 self._thread.start()
 
     def remove(self, connection: Any) -> None:
-        """Watch a connection no more."""
+        """Stop watching a connection."""
         with self._lock:
             found, _ = self._links.pop(id(connection), (None, None))
         if found is not None:
             found.close()
 
     def expect(self, connection: Any, due: float) -> None:
-        """Note when an answer is to be there; endless: none is waited for."""
+        """Note until when an answer has to come; infinite: no answer is waited for."""
         with self._lock:
             _, link = self._links.get(id(connection), (None, None))
             if link is not None:
                 link.due = due
 
     def cut_dead(self, now: float) -> None:
-        """Cut the connections on which nobody answers; forget those that were ended."""
+        """Cut the connections whose other end does not answer; forget those that were closed."""
         with self._lock:
             for name, (found, link) in list(self._links.items()):
                 state = link_state(found)
@@ -162,7 +164,7 @@ class LinkWatch:
                     )
                 elif state.open and link.is_overdue(state, now):
                     logger.warning(
-                        "the database should have answered %.0f s ago, and something between may hang: the connection "
+                        "the database should have answered %.0f s ago, and a proxy in between may hang: the connection "
                         "to it is cut",
                         now - link.due,
                     )
@@ -174,8 +176,8 @@ class LinkWatch:
                 found.close()
 
     def forget(self) -> None:
-        """Leave a parent's connections alone, in its child: the thread is not there, and the lock
-        may be held.
+        """Forget the parent's connections in a forked child: the thread does not run there, and the
+        lock may be held for ever.
         """
         for found, _ in self._links.values():
             found.close()
@@ -188,7 +190,7 @@ class LinkWatch:
 
 
 def link_state(connection: socket.socket) -> LinkState:
-    """Ask the kernel."""
+    """Return what the kernel knows of a connection."""
     if connection.family not in TCP:
         return LinkState(open=not _is_ended(connection), pending=False, silence=0.0)
     found = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
@@ -204,7 +206,7 @@ def link_state(connection: socket.socket) -> LinkState:
 
 
 def _is_ended(connection: socket.socket) -> bool:
-    """Return whether the other side has ended a connection; nothing is taken from it."""
+    """Return whether the other side has closed a connection; no data is read from it."""
     try:
         return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
     except OSError as exc:
@@ -212,8 +214,8 @@ def _is_ended(connection: socket.socket) -> bool:
 
 
 def _keep_alive(connection: socket.socket) -> None:
-    """Ask a silent machine whether it is there, as often as a DSN would have it, where whatever
-    opened the connection has left that to the system: hours.
+    """Send keepalives as often as ``dsn.DEFAULTS`` has them, where the connection was left with the
+    system's own interval, which is hours.
     """
     if not connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE):
         return
@@ -229,23 +231,23 @@ _watch = LinkWatch()
 
 
 def watch(connection: Any) -> None:
-    """Cut a connection, from now on, when its other end is gone."""
+    """Watch a connection from now on: it is cut when its other end is gone."""
     if sys.platform == "linux":
         _watch.add(connection)
 
 
 def forget(connection: Any) -> None:
-    """Leave a connection alone: it is about to be closed."""
+    """Stop watching a connection, before it is closed."""
     _watch.remove(connection)
 
 
 @contextmanager
 def answer_within(connection: Any, seconds: float) -> Iterator[None]:
-    """Cut a connection that is watched if the answer to what the block asks does not come.
+    """Cut a watched connection if no answer comes to what the block asks.
 
     Args:
-        connection: as ``watch`` was given it.
-        seconds: that the server may take at most; endless: as long as it likes.
+        connection: the one that ``watch`` was given.
+        seconds: longest time that the server may take; infinite: no limit.
     """
     _watch.expect(connection, time.monotonic() + seconds)
     try:

@@ -1,4 +1,5 @@
-"""Connection strings: whether one can be read, and what it gets where it says nothing.
+"""Connection strings (DSNs): whether one can be read, and defaults for what it leaves open.
+
 ``taskmaster.redaction`` hides their passwords.
 """
 
@@ -11,13 +12,12 @@ from taskmaster.redaction import HIDDEN
 
 __all__ = ["check", "complete", "fault"]
 
-# A server whose machine or network is gone does not say so: it is noticed within a minute, instead
-# of hours. None of this cuts off a statement that takes long: the other machine's kernel answers
-# each probe.
+# With these, the loss of a server's machine or network is noticed within a minute instead of hours.
+# They do not cut off a long statement: the kernel of the server's machine answers each keepalive.
 DEFAULTS = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 
 WORDS = ("host", "port", "dbname", "user", "password", "sslmode", "sslrootcert", "service", "options", "passfile")
-"""Those of libpq's options that people write most."""
+"""Libpq's most frequent options, for the hint at a misspelled one."""
 
 UNREADABLE = (
     "has a DSN that cannot be read: write it as postgresql://USER@HOST:PORT/DATABASE (with special characters, as an @ "
@@ -27,26 +27,26 @@ UNREADABLE = (
 
 
 def check(option: str, dsn: str) -> None:
-    """See that a DSN can be read.
+    """Check that a DSN can be read; connect to nothing.
 
     Args:
-        option: what messages call the place where the DSN was given.
-        dsn: the text; nothing is connected to.
+        option: what messages call the option or the function that was given the DSN.
+        dsn: the text.
 
     Raises:
-        UsageError: it cannot; what the driver says of it is not repeated, because it may repeat the
-            password.
+        UsageError: it cannot be read. The driver's own message is not repeated, because it may have
+            the password in it.
     """
     if found := fault(dsn):
         raise UsageError(f"{option} {found}")
 
 
 def complete(dsn: str, **defaults: str | int) -> str:
-    """Return a DSN with what it does not say itself.
+    """Return a DSN with defaults for the options that it does not have.
 
     Args:
         dsn: one that can be read.
-        defaults: more of libpq's options, or others than are the same for all.
+        defaults: options of libpq's beside ``DEFAULTS``, or in place of these.
     """
     import psycopg2.extensions
 
@@ -55,8 +55,8 @@ def complete(dsn: str, **defaults: str | int) -> str:
 
 
 def fault(dsn: str) -> str:
-    """Return why nothing can be connected to with a text, in words that follow what it was given
-    as; "" if it can be read. The driver's message may repeat the password.
+    """Return why a DSN cannot be read, as the rest of a sentence that begins with its option; "" if
+    it can. The password is never in it.
     """
     import psycopg2.extensions
 
@@ -69,8 +69,9 @@ def fault(dsn: str) -> str:
             f"has a DSN whose password is {HIDDEN}, as in a command that was printed: the password was left out there. "
             "Put it in again, or better keep it in ~/.pgpass or PGPASSWORD."
         )
-    # What libpq would repeat may be the end of a password with an unquoted character: of one with a
-    # slash, as the port or the database; of one with an @, as the host or the database.
+    # In a URL, a special character in the password that is not quoted ends it: what comes after a
+    # slash is taken for the port or the database, what comes after an @ for the host or the
+    # database, and libpq's errors would repeat it.
     ports = known.get("port", "").split(",")
     if any(port.strip() and not port.strip().isdecimal() for port in ports):
         return UNREADABLE
@@ -80,12 +81,12 @@ def fault(dsn: str) -> str:
 
 
 def _misnamed(dsn: str, said: str) -> str:
-    """Return that an option of a DSN is misspelled, with its name; "" if that is not it, or if the
-    name may be a part of a password.
+    """Return a message about a misspelled option of a DSN; "" if none is misspelled, or if the name
+    may be a part of a password.
 
     Args:
         dsn: The DSN.
-        said: What libpq says of it.
+        said: Libpq's error.
     """
     match = re.search(r'invalid (?:connection option|URI query parameter:) "([a-z_]+)"', said)
     if match is None:

@@ -1,5 +1,5 @@
-"""What a guard of PostgreSQL asks, on a connection of its own. That is opened when the guard is
-called for the first time, and again after it was lost.
+"""The statement of a PostgreSQL guard, on a connection of its own, which is opened when the guard
+is called for the first time, and again after it was lost.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from taskmaster.redaction import without_password
 __all__ = ["GRANT", "GuardStatement", "first", "settings"]
 
 GRANT = "the guard's user may not see it: GRANT pg_monitor TO that user"
-AGAIN_SECONDS = 0.3  # after which a doubtful answer is asked for again: a standby may just have got something
-NAMES_AND_RIGHTS = "42"  # codes of them; what a value makes wrong, as a division by zero, may pass
-STATEMENT_SECONDS = 3  # seconds for connecting, and for a statement
-# What a statement of a few milliseconds has no answer to is given up sooner than others.
+AGAIN_SECONDS = 0.3  # pause before a doubtful row is asked for again: a standby may just have received something
+NAMES_AND_RIGHTS = "42"  # first digits of the SQLSTATEs of wrong names and missing rights; other errors may pass
+STATEMENT_SECONDS = 3  # longest time for connecting, and for a statement
+# A guard's statement takes milliseconds: its connection is given up sooner than others.
 SOON = {
     "connect_timeout": STATEMENT_SECONDS,
     "keepalives_idle": STATEMENT_SECONDS,
@@ -35,12 +35,13 @@ class GuardStatement:
 
     Args:
         dsn: The database.
-        sql: The statement, or several, of which the last one's rows count; or a function that gives
-            it for a version of the server, like 150000.
-        number: Makes the number of its first row.
-        look_again: Whether a row is doubtful, so that the statement is asked once more.
-        parameters: What stands for ``%(name)s`` in the statement.
-        on_denial: What to say where the user has not the right; the server's own words if "".
+        sql: The statement, or several, of which the last one's rows count; or a function that
+            returns it for a version of the server, like 150000.
+        number: Function that makes the guard's number of the first row.
+        look_again: Function that returns whether a row is doubtful: the statement is then run once
+            more.
+        parameters: Values for ``%(name)s`` in the statement.
+        on_denial: Message for a user without the right; "" for the server's own message.
     """
 
     def __init__(
@@ -65,7 +66,8 @@ class GuardStatement:
         """Run the statement; return its number.
 
         Raises:
-            Unknown: it cannot be told.
+            Unknown: the number cannot be found out now.
+            Unknowable: it cannot be found out until somebody mends something.
         """
         import psycopg2
         import psycopg2.errors
@@ -85,7 +87,8 @@ class GuardStatement:
         return self._number(row)
 
     def try_out(self) -> None:
-        """Look once, and close the connection; what may pass by itself is let pass.
+        """Run the statement once, and close the connection. Errors that may pass by themselves are
+        ignored.
 
         Raises:
             Unknowable: Somebody has to mend something first.
@@ -116,9 +119,9 @@ class GuardStatement:
             self._connection.autocommit = True
             dead_links.watch(self._connection)
         with dead_links.answer_within(self._connection, STATEMENT_SECONDS), self._connection.cursor() as cursor:
-            # Together they are one transaction, after which the setting is gone: behind a pooler,
-            # others have the server's connection then. Some poolers refuse a setting in the
-            # connection string.
+            # Sent together, settings and statement are one transaction, with which the settings
+            # end: behind a pooler, the server's connection is then given to other clients. Some
+            # poolers refuse settings in the connection string.
             sql = self._sql if isinstance(self._sql, str) else self._sql(self._connection.server_version)
             cursor.execute(f"{settings()} {sql}", self._parameters)
             if cursor.description is None:
@@ -128,10 +131,10 @@ class GuardStatement:
 
 
 def settings(comment: str = "") -> str:
-    """Return what is set for the transaction of a guard's statement, or of a probe's, as SQL.
+    """Return the settings for the transaction of a guard or a probe, as SQL.
 
     Args:
-        comment: Stands in each statement.
+        comment: An SQL comment to put into each statement; "" for none.
     """
     # A standby refuses a serializable transaction, which may be the default of its database.
     return (
@@ -147,7 +150,7 @@ def first(row: Sequence[Any]) -> Any:
 
 def _stays(exc: Exception) -> bool:
     """Return whether an error stays until somebody mends something."""
-    # Loaded here, as a driver is: each worker imports the module that makes a guard.
+    # Imported here: every worker imports the user's module, and so this one, but calls no guard.
     from taskmaster.sources.database_errors import is_final, is_refused
     from taskmaster.sources.database_retry import sqlstate
 

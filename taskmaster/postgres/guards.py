@@ -1,11 +1,11 @@
-"""Guards for PostgreSQL: hold a run back while the database suffers.
+"""Guards for PostgreSQL: they hold a run back while the database is overloaded.
 
-Made by the user's module and by ``--guard``; called by the master's throttle, each in a thread of
-its own and over a connection of its own, which is opened when the guard is called first and again
-when it was lost. Making one costs nothing and imports no driver.
+The user's module and ``--guard`` make them. The master's throttle calls each in a thread of its
+own, over a connection of its own, which is opened at the first call and again after it was lost.
+Making a guard costs nothing and imports no driver.
 
-Guarantee: what cannot be read, or may be only a part of the truth because of missing rights, is
-unknown, and the run waits. No password is ever shown.
+Guarantee: a number that cannot be read, or may be too low because of missing rights, is unknown,
+and the run waits. No password is ever shown.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ __all__ = [
     "wal_rate",
 ]
 
-# On a standby: how old the newest transaction is that it has replayed; nothing, if it is connected
-# and has replayed all that it has received. With it, for how long it has heard nothing from the
-# primary, where even a quiet one would have answered the question that is asked after half of
-# wal_receiver_timeout.
-# On a primary: of the standbys that are connected, what the slowest one needs to replay; for how
-# long the one that is silent for longest has answered nothing although it has something to answer;
-# and who they are. The column reply_time is there from PostgreSQL 12 on. What replays nothing is no
-# standby: a backup, or pg_receivewal. A logical subscriber answers when it likes, and one that
-# copies a table (pg_SUBSCRIPTION_sync_TABLE_SYSTEM) goes when it has.
+# On a standby: the age of the newest transaction that it has replayed; 0 if it is connected and has
+# replayed all that it has received. With it, the seconds since it last heard from the primary, if
+# these are too many: it asks after half of wal_receiver_timeout, which even an idle primary
+# answers.
+# On a primary, of the standbys that are connected: the highest replay lag; the longest time for
+# which one has not answered although log was sent to it; and their names. The column reply_time is
+# there from PostgreSQL 12 on. A connection that replays nothing, as of a backup or pg_receivewal,
+# is no standby. A logical subscriber answers when it likes, and one that copies a table
+# (pg_SUBSCRIPTION_sync_TABLE_SYSTEM) disconnects when it is done.
 LAG = """
 SELECT pg_is_in_recovery(),
        CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
@@ -78,8 +78,7 @@ SELECT coalesce(extract(epoch FROM clock_timestamp()
 """
 LOCKS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
-# That a standby may take to answer; in quiet times its last answer may be ten seconds old.
-STANDBY_SILENCE_SECONDS = 1.0
+STANDBY_SILENCE_SECONDS = 1.0  # longest time that a standby may take to answer when log was sent to it
 
 UNTRACKED = "the server does not say what its sessions do: set track_activities = on"
 
@@ -89,9 +88,9 @@ def replication_lag(limit: float | str, dsn: str) -> Guard:
 
     Args:
         limit: seconds, or a text like ``"5s"``.
-        dsn: the standby, which knows best; or a primary, which is asked for the slowest of its
-            standbys. A primary that has no standby connected does not know: the run waits, as it
-            does for one that has stopped answering, or was connected during this run and is gone.
+        dsn: the standby, whose answer is the most exact; or a primary, whose slowest standby
+            counts. With a primary, the run also waits while no standby is connected, while one does
+            not answer, and after one that was connected during this run is gone.
 
     Example::
 
@@ -124,10 +123,10 @@ def query(sql: str, *, below: float, dsn: str, what: str = "") -> Guard:
     """Wait unless a number is below a limit.
 
     Args:
-        sql: gives the number, as the first column of its first row.
+        sql: a statement with the number in the first column of its first row.
         below: the limit, above 0.
         dsn: the database.
-        what: what it is a number of, for people; the statement itself if it is not said.
+        what: the number's name in messages; by default the statement itself.
 
     Example::
 
@@ -137,20 +136,22 @@ def query(sql: str, *, below: float, dsn: str, what: str = "") -> Guard:
 
 
 class _Lag:
-    """What a row of ``LAG`` comes to, and which standbys were seen before."""
+    """The lag in seconds from a row of ``LAG``, with the standbys that were seen before."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
 
     def seems_silent(self, row: Sequence[Any]) -> bool:
-        """Return whether a standby has not answered for long; it may just have got something."""
+        """Return whether a standby has not answered for long: it may just have received something,
+        so that it is worth a second look.
+        """
         return not row[0] and row[7] > STANDBY_SILENCE_SECONDS
 
     def __call__(self, row: Sequence[Any]) -> Any:
         """Return the seconds.
 
         Raises:
-            Unknown: nobody can tell.
+            Unknown: the row does not tell them.
         """
         is_standby, behind, unheard, standbys, hidden, unmeasured, slowest, silent, names = row
         if is_standby:

@@ -1,8 +1,8 @@
-"""By which operators keys are compared: by those of the index that gives their order.
+"""The operators by which keys are compared: those of the index that gives their order.
 
-A plain ``>`` is the operator that the search path leads to. Where it does not lead to that of a
-type, as of an extension in a schema of its own, the values are compared as texts: in another order
-than that in which they are read, so that rows are left out without a word.
+A plain ``>`` means the operator that the server finds by the search path. If the operator of a type
+is not found there, as with an extension in a schema of its own, the server compares the values as
+texts: in another order than that of the index, so that rows would be left out without an error.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ __all__ = ["KeyOperators", "is_visible", "operator_of", "operators_of"]
 
 
 class KeyOperators(NamedTuple):
-    """By which operators a key is compared.
+    """The operators by which a key is compared.
 
     Attributes:
         schema: Their schema, as SQL; "" where none need be named.
-        searched: Operators that only a search path leads to, because those of the key's columns are
-            of several schemas, and a row of values takes no schema for each; as ``regoperator``
-            reads them.
+        searched: Operators that the server has to find by the search path, as ``regoperator`` reads
+            them: those of the key's columns are of several schemas, and a comparison of rows can
+            name only one.
     """
 
     schema: str = ""
@@ -32,13 +32,14 @@ class KeyOperators(NamedTuple):
 
 
 def is_visible(operator: str) -> str:
-    """Return a condition that is true where the search path leads to an operator, and an error of
-    the server's where it does not: another operator would choose other rows.
+    """Return an SQL condition that is true where the search path leads to an operator, and an error
+    on the server where it does not: another operator would choose other rows.
     """
     named = operator.replace("'", "''").replace("%", "%%")
     schema = named.partition(".")[0]
     why = f"the search path does not lead to {named}: add the schema {schema} to it, as the master has it"
-    # What has no column in it is evaluated once; and without current_schema, while it is planned.
+    # An expression without columns is evaluated once. Without current_schema it would be constant,
+    # and raise its error while the statement is planned, even where it is not needed.
     return (
         f"(SELECT CASE WHEN pg_operator_is_visible('{named}'::regoperator) THEN true "
         f"ELSE CAST('{why}' || coalesce(current_schema(), '') AS boolean) END)"
@@ -46,7 +47,7 @@ def is_visible(operator: str) -> str:
 
 
 def operator_of(sign: str, schema: str) -> str:
-    """Return an operator as SQL: that of the schema, or for "" the one that is found without."""
+    """Return an operator as SQL: that of the schema, or for "" the one that the server finds."""
     return f"OPERATOR({schema}.{sign})" if schema else sign
 
 
@@ -54,13 +55,14 @@ def operators_of(reading: SourceConnection, oid: int, table: str, key: Mapping[s
     """Return the operators that compare a key.
 
     Args:
-        reading: asks the server.
-        oid: of the table, whose indexes are looked at.
-        table: its name, for messages.
-        key: the types of the key's columns by their names.
+        reading: the connection that asks the server.
+        oid: the table's OID; its indexes tell the operators.
+        table: the table's name, for messages.
+        key: the types of the key's columns, by their names.
 
     Raises:
-        UsageError: they cannot be compared, or not by operators of one schema.
+        UsageError: the values cannot be compared with < and >, or the operators are of several
+            schemas and the search path does not lead to all of them.
     """
     found = {name: rest for name, *rest in reading.fetch(_OPERATORS, (oid,))}
     for name, (_, above, _, _) in found.items():
@@ -88,8 +90,8 @@ _TYPE = (
     "JOIN pg_namespace m ON m.oid = t.typnamespace WHERE t.oid = {})"
 )
 
-# By which operator the default order of each indexed column's type says "above", its schema ("" for
-# the server's own), whether the search path leads to it, and it with the types that it compares.
+# For each indexed column: the schema of the "greater than" operator of its type's default order (""
+# for the server's own), the operator, whether the search path leads to it, and its full signature.
 _OPERATORS = f"""
 SELECT DISTINCT a.attname::text, CASE n.nspname WHEN 'pg_catalog' THEN '' ELSE quote_ident(n.nspname) END,
     p.oprname::text, pg_operator_is_visible(p.oid),

@@ -1,8 +1,8 @@
-"""The statements of ``taskmaster.postgres.rows``: pages of a table along its key, and what a row of
-them has.
+"""The statements of ``taskmaster.postgres.rows``: pages of a table in the order of its key, and
+what is selected of a row.
 
-Nothing is asked here. The server itself ends a page at ``PAGE_BYTES``, before it sends any of it,
-so that rows which become wide all at once do not fill the master's memory.
+This module makes SQL and sends none. The server itself ends a page at ``PAGE_BYTES`` before it
+sends any of it, so that a sudden stretch of wide rows does not fill the master's memory.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from taskmaster.sources.keyset_rows import PAGE_BYTES, SAMPLED_ROWS
 
 __all__ = ["PageStatements", "RowsRequest", "Shape", "rows_that_fit"]
 
-SAMPLED_PARTS = 64  # parts of a document or an array that are weighed, at most
+SAMPLED_PARTS = 64  # most parts of a document or an array whose size is measured
 
 Statement = tuple[str, list[Any]]
 """SQL, and the values for its placeholders."""
@@ -29,18 +29,18 @@ Statement = tuple[str, list[Any]]
 
 @record(slots=False)
 class RowsRequest:
-    """What ``rows`` was asked for.
+    """The arguments of ``rows``.
 
     Attributes:
-        dsn: See ``rows``, here and below.
-        table: The table as it was named.
+        dsn: The connection string, or the user's function that connects.
+        table: The table as the user named it.
         key: The key's columns.
-        columns: What the callback gets.
+        columns: The columns that the callback gets.
         condition: The condition as SQL with placeholders; None if there is none.
         values: The values for the placeholders.
         chunk: Most rows of a page.
         descending: Whether the highest key comes first.
-        follow: Whether rows that come later are read, too.
+        follow: Whether to go on with rows that are added later.
         statement_timeout: Seconds that a page may take.
         patience: Seconds for which a page is tried again.
     """
@@ -64,13 +64,14 @@ class RowsRequest:
 
 @record(slots=False)
 class Shape:
-    """What is selected of a row, and how a job is made of that.
+    """The columns that are selected of a row, and how a job is made of them.
 
     Attributes:
-        columns: What the callback gets.
-        bare: Whether that is a value, and no tuple.
-        key_at: Where the key's values are among these; empty if they are not there as keys.
-        beside: Columns of the key that the callback does not get, and that are selected as well.
+        columns: The columns that the callback gets.
+        bare: Whether the callback gets a single value instead of a tuple.
+        key_at: Indexes of the key's values among ``columns``; empty if ``beside`` has them.
+        beside: The key's columns, selected a second time behind ``columns``; empty if ``columns``
+            has them all, in the form that keys have.
     """
 
     columns: tuple[Column, ...]
@@ -90,7 +91,7 @@ class Shape:
         for name in names:
             if name not in table.columns:
                 raise UsageError(f"{table.quoted} has no column {name!r}; it has {', '.join(table.columns)}.")
-        # An int or a text is its own key; of all else the server's text is.
+        # An int or a text is its own key; of other types, the server's text is the key.
         inside = all(column.plain and column.name in names for column in table.key)
         return cls(
             columns=tuple(table.columns[name] for name in names),
@@ -101,7 +102,7 @@ class Shape:
 
     @property
     def selected(self) -> list[str]:
-        """What is selected, as SQL."""
+        """The SELECT list, as SQL."""
         return [column.sql for column in self.columns] + [column.value for column in self.beside]
 
     @property
@@ -126,9 +127,9 @@ class PageStatements:
     """SELECT statements over a table, in the order of its key.
 
     Attributes:
-        request: What was asked for.
+        request: The arguments of ``rows``.
         table: The table.
-        shape: What is selected of a row.
+        shape: The columns that are selected of a row.
     """
 
     request: RowsRequest
@@ -144,9 +145,9 @@ class PageStatements:
         """Return the WHERE of a page.
 
         Args:
-            after: the key after which it begins; None: at the beginning.
+            after: the key after which the page begins; None: it begins with the first row.
             until: the last key; None: no end.
-            conditioned: with the condition that was asked for.
+            conditioned: whether the user's condition is part of it.
         """
         down = self.request.descending
         parts: list[str] = []
@@ -162,15 +163,15 @@ class PageStatements:
         return (f" WHERE {' AND '.join(parts)}" if parts else ""), values
 
     def keys(self, after: Any, until: Any, limit: str, *, conditioned: bool = True) -> Statement:
-        """Return the keys of a page alone; ``limit`` is its LIMIT, and OFFSET, as SQL."""
+        """Return a statement for the keys of a page; ``limit`` is its LIMIT and OFFSET, as SQL."""
         where, values = self.where(after, until, conditioned=conditioned)
         return f"SELECT {self.table.key_selected} FROM {self.table.sql}{where} {self.ordered} {limit}", values
 
     def page(self, after: Any, until: Any, count: int) -> Statement:
-        """Return a page of at most ``count`` rows.
+        """Return a statement for a page of at most ``count`` rows.
 
-        The server adds up how many bytes the rows have, without opening those that are stored
-        elsewhere, and sends none after those that are enough.
+        The server adds up the bytes of the rows, without reading values that are stored out of
+        line, and sends no row after the one with which they reach ``PAGE_BYTES``.
         """
         where, values = self.where(after, until)
         rest = f"FROM {self.table.sql}{where} {self.ordered} LIMIT {count}"
@@ -189,11 +190,12 @@ class PageStatements:
 
 
 def rows_that_fit(page: Sequence[tuple[Any, ...]], *, of: int) -> int:
-    """Return how many rows make a page, if they are as large as a few of this one.
+    """Return how many rows make a page of ``PAGE_BYTES``, by the size of a few rows of the last
+    one.
 
     Args:
-        page: its rows.
-        of: how many rows were asked for. The server gives fewer when these have enough bytes.
+        page: the rows of the last page.
+        of: how many rows were asked for. The server sends fewer if they are wide.
     """
     some = page[:: -(-len(page) // SAMPLED_ROWS)]
     fit = max(1, PAGE_BYTES * len(some) // sum(map(_bytes_of, some)))
@@ -201,10 +203,10 @@ def rows_that_fit(page: Sequence[tuple[Any, ...]], *, of: int) -> int:
 
 
 def _bytes_of(value: Any) -> int:
-    """Return about how many bytes a value takes in memory, with all that is in it."""
+    """Return about how many bytes a value takes in memory, with its parts."""
     if not isinstance(value, tuple | list | dict):
         return sys.getsizeof(value)
-    # Of many parts, some stand for all: a look at each would take longer than to read them.
+    # Of many parts, a sample is measured: all would take longer than reading the page.
     some: Iterable[Any] = value.items() if isinstance(value, dict) else value
     if len(value) > SAMPLED_PARTS:
         some = islice(some, 0, None, len(value) // SAMPLED_PARTS)

@@ -1,6 +1,6 @@
-"""One step ahead: the next page is fetched while the last one is being worked on.
+"""Read-ahead: a thread fetches the next page while the master takes jobs of the last one.
 
-The master's source thread would else stand still while the server reads.
+Without it, the master's source thread would wait while the server reads.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ CLOSE_CHECK_SECONDS = 0.5  # between two checks whether the reader has closed; l
 
 
 def ahead(pages: Iterator[Page]) -> Generator[Page]:
-    """Yield the same pages; at most two are there that were not asked for yet.
+    """Yield the same pages, of which at most two are fetched in advance.
 
-    They come from a thread of their own, which ends when this generator is closed, as soon as it
-    has the page that it is fetching, and closes ``pages``: nobody else may, while it is at work
-    with them. It is a daemon: a server that does not answer must not keep the process from ending.
+    A thread of its own fetches them. When this generator is closed, the thread ends after the page
+    that it is fetching, and closes ``pages``; no other thread may close them while it is running.
+    It is a daemon thread: a server that does not answer must not keep the process from ending.
     """
     ready: queue.Queue[tuple[Page | None, BaseException | None]] = queue.Queue(1)
     closed = threading.Event()
@@ -63,5 +63,5 @@ def ahead(pages: Iterator[Page]) -> Generator[Page]:
     finally:
         closed.set()
         with suppress(queue.Empty):
-            ready.get_nowait()  # it may wait for room
+            ready.get_nowait()  # the thread may be waiting for a free slot
         thread.join(CLOSE_CHECK_SECONDS)

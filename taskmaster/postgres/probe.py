@@ -1,12 +1,12 @@
-"""The probe: what others feel of a database, as the time that a small transaction takes, with a
-read and an empty durable commit, over a connection of its own.
+"""The probe: how slow a database is for its other users, measured as the time that a small
+transaction takes, with a read and an empty durable commit, over a connection of its own.
 
-Each of its four statements is sent when the one before has been answered, as those of others are: a
-run that others meet at any of theirs would be met by a single statement much more seldom.
+Each of its four statements is sent when the one before has been answered, as those of other users
+are: a load that slows some statements would slow a single one more seldom.
 
-It takes its time about eight times a second, in a thread of the master's own. It needs no rights
-beside those to connect. Behind a pooler, each probe is one transaction, and nothing is set
-or prepared that outlasts it. On a standby, and where nothing may be written, it only reads.
+The master runs it about eight times a second, in a thread of its own. It needs no rights beyond the
+right to connect. Each probe is one transaction, and no setting or prepared statement outlasts it,
+so that a pooler may be in between. On a standby, and where nothing may be written, it only reads.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ __all__ = ["DatabaseProbe", "pace"]
 
 logger = clean_logger(__name__)
 
-LONGEST_STATEMENT_SECONDS = 0.5  # that a statement of the user's may take; a second without an answer slows a run
-SHOWN_SECONDS = 10.0  # for which it is shown in a terminal
+LONGEST_STATEMENT_SECONDS = 0.5  # longest time of a user's statement: a second without an answer slows a run down
+SHOWN_SECONDS = 10.0  # for how long ``tm-ctl probe`` measures
 
-PROBE_COMMENT = "/* taskmaster */"  # in the probe's own statements, which are none of others
-SETTINGS = settings(PROBE_COMMENT)  # in one transaction with the statement, after which they are gone, as with guards
-# By the key of an index, as others read.
+PROBE_COMMENT = "/* taskmaster */"  # marks the probe's own statements, so that they do not count as other users'
+SETTINGS = settings(PROBE_COMMENT)  # sent with the statement, in one transaction, as those of guards are
+# A read by the key of an index, as other users' reads are.
 READ_OF_CATALOG = f"SELECT {PROBE_COMMENT} relname FROM pg_catalog.pg_class WHERE oid = 1259"
-# Of a row anywhere in the table. The key is chosen before the table is looked at, as a number of
-# any size: between the lowest and the highest of random keys there is more than a bigint holds.
+# A read of a random row. The key is chosen as a numeric: the distance from the lowest to the
+# highest of random keys may be more than a bigint holds.
 READ_ROW = (
     "SELECT /* taskmaster */ {key} FROM {table} WHERE {key} >= (SELECT ({low} + random()::numeric * {width})::bigint) "
     "ORDER BY {key} LIMIT 1"
@@ -53,30 +53,32 @@ MAY_WRITE = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_rea
 QUOTED_OR_COMMENT = re.compile(
     r"""[eE]'(?:\\.|''|[^'\\])*'|'[^']*'|"[^"]*"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/""", re.DOTALL
 )
-TRANSACTION = "25"  # codes of what the transaction is not for, as of a write in one that reads only
+TRANSACTION = (
+    "25"  # first digits of the SQLSTATEs of what a transaction does not allow, as of a write in a read-only one
+)
 MEND = "until somebody mends the name, the password or the right, there or in the DSN of the pace"
-# The sessions that have been at work in the last second. Those of Taskmaster have its name, unless
-# a program gave them another one. A user who may not see what others do has no answer, instead of a
-# wrong one.
+# The sessions that have been at work in the last second. Taskmaster's own are left out by their
+# application_name, unless a program gave them another one. For a user without the right to see
+# other sessions, the state is NULL: ``sessions`` then answers None instead of too few.
 SESSIONS = f"""
 SELECT {PROBE_COMMENT} pid, state IS NULL FROM pg_catalog.pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND application_name NOT LIKE 'taskmaster%'
       AND (state IS NULL OR state = 'active' OR query_start > clock_timestamp() - interval '1 second')
 """
-# Asked first, so that no error stands in the server's log.
+# Whether pg_stat_statements can be asked. This comes first, so that the server logs no error.
 COUNTS = f"""
 SELECT {PROBE_COMMENT} to_regprocedure('pg_stat_statements(boolean)') IS NOT NULL
        AND current_setting('server_version_num')::int >= 130000
 """
-# With them those that begin and end a transaction, which the server counts as one statement with
-# others' own: the probe's would be taken for theirs, and these take no time of their own.
+# The probe's own statements, and BEGIN and COMMIT. The server counts all users' BEGIN as one
+# statement, so that the probe's would count as theirs; and they take no time.
 OWN = """
 SELECT queryid FROM pg_stat_statements(true)
 WHERE query LIKE '%' || $$/* taskmaster */$$ || '%' OR lower(btrim(query, ' ;')) IN ('begin', 'commit')
 """
-OWN_LOOKS = 3  # at the count of statements, after which all of its statements have been executed
-# The most frequent statements of this database: those whose texts the user may not see have no
-# number. The texts themselves, which are in a file, are not read.
+OWN_COUNTINGS = 3  # looks at the server's counts, after which each of the probe's statements was executed once
+# The most frequent statements of this database. Those of which the user may not see the text have
+# no queryid. The texts are in a file and are not read.
 STATEMENT_COUNTS = f"""
 SELECT {PROBE_COMMENT} queryid, sum(calls), sum(total_exec_time) / 1000 FROM pg_stat_statements(false)
 WHERE queryid IS NOT NULL AND dbid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
@@ -85,14 +87,14 @@ GROUP BY queryid ORDER BY sum(calls) DESC LIMIT 200
 
 
 def pace(limit: str, dsn: str, *, probe: str = "") -> Pace:
-    """Let the run go as fast as a database allows: others' statements stay within a limit.
+    """Let the run go only as fast as a database stays within a limit for its other users.
 
     Args:
-        limit: ``"1.5x"``, as many times of what a probe takes without the run, or a time like
+        limit: ``"1.5x"``, a multiple of the time that a probe takes without the run; or a time like
             ``"20ms"``.
-        dsn: The database that is to be spared.
-        probe: A statement that stands for what others do; by default a small transaction
-            with a read. It runs in a transaction that is read only: one that writes is refused.
+        dsn: The database to protect.
+        probe: A statement to measure instead of the small transaction; it stands for what other
+            users do. It runs in a read-only transaction: a statement that writes is refused.
 
     Raises:
         UsageError: The limit or the DSN cannot be read, or the probe is more than one statement.
@@ -108,15 +110,16 @@ def pace(limit: str, dsn: str, *, probe: str = "") -> Pace:
 
 
 class DatabaseProbe:
-    """A statement on a connection of its own, and the time that it takes.
+    """A small transaction on a connection of its own, whose time is measured.
 
     Args:
         dsn: The database.
-        statement: The statement, which can only read; "" for a small transaction with a read.
-        clock: Gives seconds.
+        statement: A statement to run instead, which only reads; "" for a small transaction with a
+            read and a commit.
+        clock: Function that returns seconds.
 
     Attributes:
-        reads_only: Nothing can be committed there, so that commits of others are not felt.
+        reads_only: Whether nothing can be committed there, so that slow commits are not noticed.
 
     Raises:
         UsageError: The statement is more than one.
@@ -130,18 +133,20 @@ class DatabaseProbe:
         self._clock = clock
         self._connection: Any = None
         self._messages: list[str] = []
-        self._counts = True  # the server counts statements, for all that is known
-        self._own: set[int] = set()  # the numbers of the probe's own statements
-        self._looks = 0  # at what the server counts
+        self._counts = True  # whether the server counts statements; False once it was found not to
+        self._own: set[int] = set()  # the queryids of the probe's own statements
+        self._countings = 0  # looks at the server's counts
 
     def __repr__(self) -> str:
         return "<probe of a PostgreSQL database>"  # no password
 
     def read_like(self, probed: Callable[[], tuple[str, str, int, int] | None]) -> None:
-        """Read the table of a run, if it is in this database; the user's own statement stays.
+        """Read the run's table from now on, if it is in this database; a user's own statement
+        stays.
 
         Args:
-            probed: Gives the names of table and key, and the lowest and highest key.
+            probed: Function that returns the names of table and key, and the lowest and highest
+                key; None if the source has no such table.
         """
         self._probed = probed
 
@@ -156,12 +161,12 @@ class DatabaseProbe:
         return float(self._ask(self._time))
 
     def try_out(self) -> None:
-        """Probe once before there is a run, and close the connection. A server that is not there,
-        or not yet, is waited for later.
+        """Probe once before the run, and close the connection. A server that cannot be reached is
+        no error: the run waits for it later.
 
         Raises:
-            UsageError: It is refused for a reason that does not pass by itself, or a statement of
-                the user's takes too long.
+            UsageError: The server refuses the connection or the user's statement for a reason that
+                does not pass by itself, or the statement takes too long.
         """
         import psycopg2
 
@@ -169,42 +174,43 @@ class DatabaseProbe:
             self._connect()
             taken = self._time()
             if self._statement and taken > LONGEST_STATEMENT_SECONDS:
-                taken = self._time()  # what it reads is in memory now
+                taken = self._time()  # its pages are in the server's memory now
         except psycopg2.Error as exc:
             why = without_password(said(exc), self._dsn)
             if is_final(exc):
                 raise UsageError(f"The server refuses the connection of the probe: {why}") from None
             if self._statement and (is_refused(exc) or sqlstate(exc).startswith(TRANSACTION)):
                 raise UsageError(
-                    f"The server refuses the statement of the probe, which is one that reads, in a transaction that "
-                    f"is read only: {why}"
+                    f"The server refuses the statement of the probe, which has to be one that only reads and runs in "
+                    f"a read-only transaction: {why}"
                 ) from None
         else:
             if self._statement and taken > LONGEST_STATEMENT_SECONDS:
                 raise UsageError(
                     f"The statement of the probe takes {taken:.2g} s, and it is run about eight times a second: give "
-                    "one that takes some milliseconds. A run would have to wait for minutes for a slower one to be "
+                    "one that takes some milliseconds. With a slower one, a run would wait for minutes until it is "
                     "measured, and would never get faster."
                 )
         finally:
             self.close()
 
     def sessions(self) -> frozenset[int] | None:
-        """Return the process numbers of sessions, beside Taskmaster's own, that were at work in the
-        last second; None if that may not be seen.
+        """Return the process IDs of the sessions, without Taskmaster's own, that were at work in
+        the last second; None if the user has no right to see them.
 
         Raises:
-            Unknown: It could not be asked.
+            Unknown: The server could not be asked.
         """
         found = self._ask(self._sessions)
         return None if any(hidden for _, hidden in found) else frozenset(pid for pid, _ in found)
 
     def statements(self) -> dict[int, tuple[int, float]] | None:
-        """Return how often each statement of the database was executed, and the seconds that took;
-        None where the server does not count them (``pg_stat_statements``), or not for this user.
+        """Return how often each statement of the database was executed, and for how many seconds in
+        all; None where the server does not count them (``pg_stat_statements``) or does not show the
+        counts to this user.
 
         Raises:
-            Unknown: It could not be asked.
+            Unknown: The server could not be asked.
         """
         return self._ask(self._statement_counts) if self._counts else None
 
@@ -228,8 +234,8 @@ class DatabaseProbe:
 
     @contextmanager
     def _cursor(self) -> Iterator[Any]:
-        """Give a cursor whose connection is cut if no answer comes in time: the run waits for the
-        probe meanwhile, and a proxy between may hang.
+        """Give a cursor; cut its connection if no answer comes in time, as when a proxy hangs: the
+        run waits for the probe.
         """
         with dead_links.answer_within(self._connection, STATEMENT_SECONDS), self._connection.cursor() as cursor:
             yield cursor
@@ -260,8 +266,8 @@ class DatabaseProbe:
                 if cursor.fetchone()[0]:
                     cursor.execute(f"{SETTINGS} {STATEMENT_COUNTS}")
                     found = {key: (int(calls), float(seconds)) for key, calls, seconds in cursor.fetchall()}
-                    if (looks := self._looks) < OWN_LOOKS:
-                        self._looks = looks + 1
+                    if self._countings < OWN_COUNTINGS:
+                        self._countings += 1
                         cursor.execute(f"{SETTINGS} {OWN}")
                         self._own |= {key for (key,) in cursor.fetchall()}
         except psycopg2.Error:
@@ -279,13 +285,15 @@ class DatabaseProbe:
         self._connection = psycopg2.connect(complete(self._dsn, **SOON), application_name="taskmaster/probe")
         self._connection.autocommit = True
         dead_links.watch(self._connection)
-        if self._statement:  # of a user, who may have meant to try it only
+        if self._statement:  # a user's: it is rolled back, whatever it does
             self._messages = [f"BEGIN READ ONLY; {SETTINGS} {self._statement}\n; ROLLBACK"]
         else:
             self._messages = [f"BEGIN; {SETTINGS}", *self._default(), "COMMIT"]
 
     def _default(self) -> list[str]:
-        """Return a read by a key, and what makes the commit wait for the disk if that can be."""
+        """Return a read by a key and, where writing is allowed, a statement that makes the commit
+        wait for the disk.
+        """
         with self._cursor() as cursor:
             cursor.execute(f"{SETTINGS} {MAY_WRITE}")
             self.reads_only = not cursor.fetchone()[0]
@@ -298,7 +306,7 @@ class DatabaseProbe:
 
         try:
             probed = self._probed()
-        except Exception as exc:  # of the user's source: that one is no reason to wait
+        except Exception as exc:  # an error in the user's source is no reason to hold the run back
             logger.info("the probe reads a table of the server's own, because the source cannot tell its own: %s", exc)
             return ""
         if probed is None:
@@ -315,10 +323,10 @@ class DatabaseProbe:
 
 
 def _single(statement: str) -> str:
-    """Return a statement without what ends it.
+    """Return a statement without white space around it.
 
     Raises:
-        UsageError: It is several: one of them might end the transaction that can only read.
+        UsageError: It is several statements: one of them might end the read-only transaction.
     """
     plain = QUOTED_OR_COMMENT.sub(" ", statement)
     if ";" in plain.rstrip().removesuffix(";"):
@@ -327,7 +335,7 @@ def _single(statement: str) -> str:
 
 
 def main(words: list[str]) -> int:
-    """Print what the probe finds, as ``tm-ctl probe`` does; return the exit code."""
+    """Print what the probe measures, as ``tm-ctl probe`` does; return the exit code."""
     from taskmaster.guards.probe_report import ProbeReport
 
     try:

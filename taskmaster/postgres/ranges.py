@@ -1,7 +1,8 @@
-"""Key ranges of a table as jobs: the master reads nothing but borders, and the workers their rows.
+"""Key ranges of a table as jobs: the master reads only the keys at which ranges end, and each
+worker reads the rows of its range.
 
-For the user's module; the master iterates, the workers get a ``KeyRange``. A billion rows are some
-hundred thousand ranges. How they are drawn is in ``taskmaster.sources.key_ranges``.
+For the user's module: the master iterates, and the callback gets a ``KeyRange``. A billion rows are
+about a hundred thousand ranges. ``taskmaster.sources.key_ranges`` cuts them.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ class KeyRange:
     """The rows whose key is above ``lo`` and up to ``hi``.
 
     Attributes:
-        lo: The key below the first row, None before the first row of the table; a tuple, if the key
-            has several columns. Keys that are neither int nor text are the server's text for them.
-        hi: The key of the last row.
+        lo: The key after which the range begins; None for the beginning of the table; a tuple, if
+            the key has several columns. A key that is neither int nor text is the server's text.
+        hi: The highest key of the range, in the same form.
         table: The table's name, as SQL.
         key: The key's columns, as SQL.
         types: The types of the key's columns, as SQL.
         label: The ``label`` that ``ranges`` was given.
         partitioned: Whether the table's rows are in partitions.
         operators: Schema of the operators that compare the key, as SQL; "" for the server's own.
-        searched: Operators that the search path has to lead to: the condition is an error where it
-            does not.
+        searched: Operators that the search path has to lead to; otherwise the condition raises an
+            error on the server.
 
     Example::
 
@@ -59,7 +60,7 @@ class KeyRange:
     searched: tuple[str, ...] = ()
 
     def __setstate__(self, state: Sequence[Any]) -> None:
-        # A state from before ``partitioned``, ``operators`` or ``searched`` has fewer values.
+        # A pickle from before ``partitioned``, ``operators`` or ``searched`` has fewer values.
         for at, field in enumerate(fields(self)):
             object.__setattr__(self, field.name, state[at] if at < len(state) else field.default)
 
@@ -68,8 +69,8 @@ class KeyRange:
         fills.
 
         Args:
-            columns: the key's columns as the statement calls them, as SQL (``"c.id"``); default: as
-                they are.
+            columns: the key's columns as the statement names them, as SQL (``"c.id"``); by default
+                their bare names.
         """
         names = columns or self.key
         if len(names) != len(self.key):
@@ -97,7 +98,8 @@ class KeyRange:
             connection: of any DB-API driver that takes ``%(name)s``.
             columns: what to select, as SQL.
         """
-        # A bare name would be what is selected under it, such as a text.
+        # In ORDER BY, a bare name would mean a selected column of that name, such as the key as
+        # text.
         order = ", ".join(f"{self.table}.{column}" for column in self.key)
         with connection.cursor() as cursor:
             cursor.execute(f"SELECT {columns} FROM {self.table} WHERE {self.where()} ORDER BY {order}", self.values)
@@ -108,11 +110,13 @@ class KeyRange:
         return (key,) if len(self.key) == 1 else tuple(key)
 
     def _bounds(self, names: Sequence[str]) -> Iterator[str]:
-        """Give bounds of single columns: by a row of them, the server leaves out no partition."""
+        """Yield conditions on single columns: the server skips no partition by a comparison of
+        rows.
+        """
         low, high = None if self.lo is None else self._parts(self.lo), self._parts(self.hi)
         for at, name in enumerate(names):
             if low is not None and low[at] == high[at]:
-                # Partitions by hash are left out by an equality alone.
+                # Only an equality lets the server skip hash partitions.
                 yield f"{name} {self._operator('=')} {self._placeholder('hi', at)}"
                 continue
             if low is not None:
@@ -142,23 +146,23 @@ def ranges(
     statement_timeout: float = 60.0,
     patience: float = 3600.0,
 ) -> Ranges:
-    """Give key ranges of a table as jobs; the callback gets a ``KeyRange``.
+    """Return key ranges of a table as jobs; the callback gets a ``KeyRange``.
 
-    The last range ends at the highest key that the table has when the run is new. A range that
-    fails twice is split, until the row is found that fails.
+    The last range ends at the highest key that the table has when the run begins. A range that
+    fails twice is split, until the failing row is found.
 
     Args:
         dsn: libpq's connection string or URL, or a function that returns a connection of any DB-API
-            driver that takes ``%s``. Nothing is connected before the master reads.
+            driver that takes ``%s``. No connection is opened before the master reads.
         table: as in SQL: ``"comments"``, ``"public.comments"``, ``'"Odd name"'``.
-        key: the column, or the columns, along which an index leads; it need not be unique, and is
-            never NULL.
+        key: the column, or the columns, with which an index begins; it need not be unique, and must
+            not be NULL.
         rows: how many rows each of the first ranges has.
-        target: seconds that a range should take in a worker: the number of rows of later ranges
-            follows what was measured; None: it stays as it is.
-        label: goes with each range to the callback, to say of which database it is, for instance.
-        statement_timeout: seconds that the search for a border may take on the server; one that
-            takes longer, as it may when it waits for a lock, is made again.
+        target: seconds that a range should take in a worker: later ranges get more or fewer rows,
+            by what was measured; None: all have ``rows`` rows.
+        label: any value that goes with each range to the callback, as the name of a database.
+        statement_timeout: seconds that the search for the end of a range may take on the server; a
+            search that takes longer, as while it waits for a lock, is made again.
         patience: seconds for which a database that cannot be read is tried again before the run
             stops, to be resumed.
 
@@ -174,9 +178,7 @@ def ranges(
 
 
 class Ranges(RangeSource):
-    """What ``ranges`` returns: a source with ``iterate(last)``, as
-    ``taskmaster.master.reading.source`` wants it.
-    """
+    """The source that ``ranges`` returns: see ``taskmaster.master.reading.source``."""
 
     def __init__(
         self,
@@ -198,18 +200,18 @@ class Ranges(RangeSource):
         return f"ranges of {self._name} by {self._key}"
 
     def bounds(self, bound: Any) -> Any:
-        """Decide which rows belong to the run, or take over what was decided."""
+        """Decide which rows belong to the run; in a resumed run, take over what was decided."""
         found = super().bounds(bound)
         self._reading.note_position()
         return found
 
     def iterate(self, last: Any) -> Iterator[Job]:
-        """Return the ranges after one, or all of them."""
+        """Return the ranges after a key; all of them for None."""
         self._found()
         return super().iterate(last)
 
     def close(self) -> None:
-        """Give the connection up: nothing more is asked."""
+        """Close the connection at the end of the reading."""
         self._reading.close()
 
     def _drawn(self, lo: Any) -> Iterator[Job]:
@@ -234,8 +236,7 @@ class Ranges(RangeSource):
         return None if self._table is None or not self._reckons() else (self._table.quoted, self._table.key[0].sql)
 
     def _reckons(self) -> bool:
-        # Nothing is known before the table was looked up; the thread that asks this must not use
-        # the connection.
+        # Another thread asks, which must not use the connection: False before the table was found.
         return self._table is not None and len(self._table.key) == 1 and self._table.key[0].number
 
     def _range(self, lo: Any, hi: Any) -> KeyRange:
@@ -244,7 +245,9 @@ class Ranges(RangeSource):
         return KeyRange(lo, hi, table.sql, names, types, self._label, table.partitioned, *table.operators)
 
     def _border(self, lo: Any, hi: Any, count: int, *, descending: bool = False) -> Any:
-        """Scan ``count`` entries of the index; the rows themselves are not read."""
+        """Return the key that is ``count`` rows further; None if there are fewer. The server scans
+        that many entries of the index, and reads no rows.
+        """
         table = self._found()
         where, values = _between(table, lo, hi)
         sql = (

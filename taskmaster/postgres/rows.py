@@ -1,8 +1,8 @@
-"""The rows of a table as jobs, read by pages along a key.
+"""The rows of a table as jobs, read in pages in the order of a key (keyset pagination).
 
 For the user's module; the master iterates. Each page is a query of its own that begins after the
-last key, which an index answers without a look at what lies before. The server alone compares keys:
-whatever its types and collations say is the order.
+last key; an index answers it without reading the rows before. Only the server compares keys: the
+order is that of its types and collations.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from taskmaster.units import show_count
 
 __all__ = ["Rows", "rows"]
 
-NEW_ROWS_POLL_SECONDS = 1.0  # between two looks for new rows, with ``follow``
+NEW_ROWS_POLL_SECONDS = 1.0  # between two queries for new rows, with ``follow``
 
 
-def rows(  # noqa: PLR0913  # what a query is made of, each part once
+def rows(  # noqa: PLR0913  # the parts of a query, each by its name
     dsn: Dsn,
     table: str,
     key: str | Sequence[str] = "id",
@@ -40,31 +40,31 @@ def rows(  # noqa: PLR0913  # what a query is made of, each part once
     statement_timeout: float = 60.0,
     patience: float = 3600.0,
 ) -> Rows:
-    """Give the rows of a table as jobs.
+    """Return the rows of a table as jobs.
 
     Args:
         dsn: libpq's connection string or URL, or a function that returns a connection of any DB-API
-            driver that takes ``%s``. Nothing is connected before the master reads.
+            driver that takes ``%s``. No connection is opened before the master reads.
         table: as in SQL: ``"comments"``, ``"public.comments"``, ``'"Odd name"'``.
-        key: the column, or the columns, of a unique key without NULLs that an index leads along.
-        columns: what the callback gets: None, the key (a tuple, if it has several columns); a name,
-            the value of that column; several names, a tuple of their values.
-        where: a condition, as in SQL; or one with ``%s``, and the values for these; ``%%`` is a
-            percent sign there.
-        chunk: most rows of a page. The first one has at most 100, and a page ends with the row with
-            which it comes to 8 MB; the master may hold three.
-        descending: from the highest key to the lowest.
-        follow: go on with rows that come later, until the run is stopped. A row that becomes
-            visible after one with a higher key was read is not seen any more: with a sequence, that
-            happens to long transactions.
-        statement_timeout: seconds that a page may take on the server; one that takes longer is
+        key: the column, or the columns, of a unique key without NULLs, with which an index begins.
+        columns: what the callback gets: the key, for None (a tuple, if it has several columns); the
+            value of one column, for its name; a tuple of values, for several names.
+        where: a condition, as in SQL; or a tuple of a condition with ``%s`` and the values for
+            these, in which ``%%`` is a percent sign.
+        chunk: most rows of a page. The first page has at most 100, and a page ends with the row
+            with which it reaches 8 MB; the master may hold three pages.
+        descending: whether to read from the highest key to the lowest.
+        follow: whether to go on with rows that are added later, until the run is stopped. A row
+            that becomes visible after a row with a higher key was read is missed: with keys from a
+            sequence, this happens to rows of long transactions.
+        statement_timeout: seconds that a page may take on the server; a page that takes longer is
             tried again with fewer rows.
         patience: seconds for which a database that cannot be read is tried again before the run
             stops, to be resumed.
 
     Raises:
-        UsageError: an argument makes no sense. What the server has against the table or the key is
-            said when the master starts to read.
+        UsageError: an argument makes no sense. A table or a key that the server does not accept is
+            refused when the master starts to read.
 
     Example::
 
@@ -97,7 +97,9 @@ def rows(  # noqa: PLR0913  # what a query is made of, each part once
 
 
 def _condition(where: str | tuple[str, Sequence[Any]] | None) -> tuple[str | None, tuple[Any, ...]]:
-    """Return the condition, in which only placeholders have a percent sign, and their values."""
+    """Return the condition with each literal percent sign doubled, and the values of its
+    placeholders.
+    """
     condition, values = where if isinstance(where, tuple) else (where, None)
     if condition is None:
         return None, tuple(values or ())
@@ -110,7 +112,7 @@ def _condition(where: str | tuple[str, Sequence[Any]] | None) -> tuple[str | Non
 def _check_placeholders(condition: str, values: tuple[Any, ...]) -> None:
     """Check that a condition has a placeholder for each value.
 
-    A driver's own error differs from driver to driver, and none says how to correct it.
+    Each driver has its own error for that, and none says how to correct it.
     """
     try:
         condition % tuple("" for _ in values)
@@ -122,19 +124,17 @@ def _check_placeholders(condition: str, values: tuple[Any, ...]) -> None:
 
 
 class Rows(KeysetSource):
-    """What ``rows`` returns: a source with ``iterate(last)``, as
-    ``taskmaster.master.reading.source`` wants it.
-    """
+    """The source that ``rows`` returns: see ``taskmaster.master.reading.source``."""
 
     def __init__(self, request: RowsRequest) -> None:
         super().__init__(request.chunk, descending=request.descending)
         self._request = request
         self._reading = request.reading()
-        self._known: PageStatements | None = None  # once the table was looked up
-        self._paging = False
-        self._fitting = FIRST_PAGE_ROWS  # rows of a page that are not too large
-        self._readable = request.chunk  # rows of a page without one that cannot be read
-        self._by_stretches = False  # a page is asked for within a stretch of the keys
+        self._known: PageStatements | None = None  # None until the table was looked up
+        self._paging = False  # whether the thread that fetches pages uses the connection
+        self._fitting = FIRST_PAGE_ROWS  # most rows of a page, by their size
+        self._readable = request.chunk  # most rows of a page, while a row nearby cannot be read
+        self._by_stretches = False  # whether each query is limited to a stretch of the keys
 
     def __repr__(self) -> str:
         return f"rows of {self._request.table} by {self._request.key}"
@@ -142,16 +142,16 @@ class Rows(KeysetSource):
     # -- what the master calls ---------------------------------------------------------------------
 
     def iterate(self, last: Any) -> Iterator[Any]:
-        """Return the rows after a key, or all of them."""
+        """Return the rows after a key; all of them for None."""
         if not self._fixed:
             self.bounds(None)
         warn_without_index(self._reading, self._statements(), self._last_key())
         return self._jobs(last)
 
     def total(self) -> int | None:
-        """Return about how many rows there are, by the statistics.
+        """Return about how many rows there are, by the server's statistics.
 
-        Another thread asks, and gets a connection of its own.
+        Another thread calls this: it gets a connection of its own.
         """
         if self._request.follow:
             return None  # how many will come is unknown
@@ -181,10 +181,10 @@ class Rows(KeysetSource):
         return job[at[0]] if len(at) == 1 else tuple(job[one] for one in at)
 
     def close(self) -> None:
-        """Give the connection up: nothing more is asked.
+        """Close the connection at the end of the reading.
 
-        The thread that fetches pages closes its connection itself: taken away from it in the middle
-        of a page, it would be taken for a lost one, and opened again.
+        The thread that fetches pages closes its connection itself: if another thread closed it in
+        the middle of a page, it would count as lost and be opened again.
         """
         if not self._paging:
             self._reading.close()
@@ -192,8 +192,8 @@ class Rows(KeysetSource):
     # -- what the database says --------------------------------------------------------------------
 
     def _end(self, *, descending: bool) -> Any:
-        # Without the condition: no index may fit that, and the first row would be looked for in the
-        # whole table.
+        # Without the condition: if no index covers it, the server would search the whole table for
+        # the first row that fits.
         table = self._statements().table
         order = table.order(descending=descending)
         found = self._one_key(f"SELECT {table.key_selected} FROM {table.sql} ORDER BY {order} LIMIT 1", ())
@@ -210,7 +210,7 @@ class Rows(KeysetSource):
         self._statements().table.values_of(key)
 
     def _reckons(self) -> bool:
-        # Another thread asks, which must not use the connection.
+        # Another thread calls this, which must not use the connection.
         return self._known is not None and len(self._known.table.key) == 1 and self._known.table.key[0].number
 
     def _order(self) -> str | None:
@@ -221,8 +221,8 @@ class Rows(KeysetSource):
             return RowsPage([], None, last=True)
         stretch = self._border(after, within) if self._by_stretches else None
         until = self._last_key() if stretch is None else stretch
-        # Nothing less can be asked for. A condition may have the server look at more rows than it
-        # gives.
+        # Whether no smaller page can be asked for. With a condition, even a page of one row may
+        # have the server read many, unless the keys are limited to a stretch.
         least = within == 1 and (self._by_stretches or self._request.condition is None)
         while True:
             count = min(rows, self._readable)
@@ -239,12 +239,12 @@ class Rows(KeysetSource):
         return self._as_page(found, count, stretch)
 
     def _as_page(self, found: list[tuple[Any, ...]], count: int, stretch: Any) -> RowsPage:
-        """Return a page of what was found.
+        """Return a page of the rows that the server sent.
 
         Args:
-            found: its rows.
+            found: the rows.
             count: how many were asked for.
-            stretch: the last key of the stretch that was read; None: all that is left.
+            stretch: the last key of the stretch that was asked for; None: all keys that are left.
         """
         endless = self._request.follow
         if not found:
@@ -253,7 +253,7 @@ class Rows(KeysetSource):
             return RowsPage([], stretch, last=stretch is None and not endless)
         table, shape = self._statements().table, self._statements().shape
         self._fitting = rows_that_fit(found, of=count)
-        # A page that ends at its bytes is shorter, and not the last one.
+        # The server ends a page of wide rows early: a short page need not be the last.
         full = len(found) >= count or bool(shape.octets)
         after = table.key_of(shape.key_of(found[-1])) if full or stretch is None else stretch
         return RowsPage(shape.jobs(table, found), after, last=not full and stretch is None and not endless)
@@ -262,7 +262,8 @@ class Rows(KeysetSource):
         return self._fitting
 
     def _was_too_slow(self, rows: int, within: int) -> int:
-        # With a condition that few rows fit, any number of them may lie between two that do.
+        # If few rows fit the condition, the server may read any number of others between two of
+        # them: fewer rows in a page would not help, a stretch of the keys does.
         self._by_stretches = self._request.condition is not None
         return within if self._by_stretches else rows
 
@@ -280,7 +281,7 @@ class Rows(KeysetSource):
         return PageStatements(self._request, table, Shape.of(table, self._request.columns))
 
     def _last_key(self) -> Any:
-        """Return the key with which reading ends; None if there is no end."""
+        """Return the key at which the reading ends; None if it has no end."""
         if self._ends is None or self._request.follow:
             return None
         return self._ends[0] if self._descending else self._ends[1]
@@ -303,10 +304,10 @@ class Rows(KeysetSource):
         return self._statements().table.key_of(found[0]) if found else None
 
     def _unreadable(self, after: Any, until: Any, exc: Exception) -> RowsPage:
-        """Return a page of the one row that cannot be read, as a job that fails.
+        """Return a page with the one row that cannot be read, as a job that fails.
 
         Raises:
-            UsageError: the condition or the key is what cannot be read.
+            UsageError: its key cannot be read either, or the server cannot evaluate the condition.
         """
         why = (
             str(exc)
@@ -319,8 +320,8 @@ class Rows(KeysetSource):
         return RowsPage([Job(key, UnreadableRow(why))], key, last=False)
 
     def _border(self, after: Any, count: int) -> Any:
-        """Return the key of the row that is ``count`` rows further, whether it fits the condition
-        or not; None at the end.
+        """Return the key that is ``count`` rows further, with the rows that do not fit the
+        condition counted, too; None if there are fewer.
         """
         limit = f"OFFSET {count - 1} LIMIT 1"
         statement = self._statements().keys(after, self._last_key(), limit, conditioned=False)

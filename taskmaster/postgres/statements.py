@@ -1,9 +1,9 @@
-"""One statement at a time, tried again until it goes through.
+"""The connection of a source: runs one statement at a time, and tries it again until it succeeds.
 
-For the sources of this package, each in one thread. A page or a border is a short read-only
-transaction of its own: nothing stays open between two of them, no cursor and no prepared statement
-lives on the server, and a connection pooler may stand between. What passes by itself (a lost
-connection, a server that restarts, a standby that is in the way) is waited for.
+A source uses it from one thread. Each statement is a short read-only transaction of its own:
+between two of them, no transaction, cursor or prepared statement is left on the server, so that a
+connection pooler may be in between. Errors that pass by themselves (a lost connection, a server
+that restarts, a standby that is behind) are waited out.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ logger = clean_logger(__name__)
 Connect = Callable[[], Any]
 Dsn = str | Connect
 
-# How long what was sent may be without an acknowledgement; how long the answer takes does not
-# matter. Not for workers: Linux counts it also while a server that is well has no room for the data
-# of a COPY, whose first row may wait for a lock. See taskmaster.postgres.dead_links for theirs.
+# tcp_user_timeout: how long sent data may stay unacknowledged, however long the answer takes. Not
+# for workers: Linux also counts the time in which a healthy server has no room for the data of a
+# COPY, whose first row may wait for a lock. Their connections are watched by ``dead_links``.
 UNACKNOWLEDGED_MILLISECONDS = 30_000
-# One statement sees the same in any; and a standby refuses a serializable one, which may be the
-# default of its database.
+# A single statement sees the same rows at every isolation level; and a standby refuses the level
+# SERIALIZABLE, which may be the default of the database.
 READ_COMMITTED = "ISOLATION LEVEL READ COMMITTED"
-DEFAULT_NAME = "taskmaster/master"  # of a connection, where the DSN gives it none
+DEFAULT_NAME = "taskmaster/master"  # application_name, unless the DSN has one
 
 
-# How far a server is in what was written; a standby, in what it has replayed.
+# A server's position in the write-ahead log, as a number; on a standby, that of what it has
+# replayed.
 POSITION = """
 SELECT pg_is_in_recovery(),
        CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END - '0/0'::pg_lsn
@@ -50,18 +51,18 @@ SELECT pg_is_in_recovery(),
 
 
 class Unreadable(SourceError):
-    """The driver cannot turn what the server has answered into values of Python."""
+    """The driver cannot turn the server's answer into Python values."""
 
 
 class StandbyBehind(Exception):
-    """A standby has not replayed what was there when the run began."""
+    """A standby has not yet replayed rows that the run has seen on another server."""
 
 
 def durations(**given: float | None) -> None:
-    """Check that what was given under these names is a number of seconds, or None.
+    """Check that each argument is a number of seconds, or None.
 
     Raises:
-        UsageError: names it, and the value.
+        UsageError: one is not; the message has its name and value.
     """
     for name, value in given.items():
         if value is not None and (type(value) not in (int, float) or not 0 <= value < math.inf):
@@ -69,16 +70,16 @@ def durations(**given: float | None) -> None:
 
 
 def connector(dsn: Dsn, **defaults: int) -> Connect:
-    """Return what opens a connection: the user's own function, or psycopg2 with a DSN.
+    """Return a function that opens a connection: the user's own, or one that calls psycopg2.
 
     Args:
-        dsn: the function, or libpq's connection string or URL.
-        defaults: options of libpq's where the DSN says nothing of them.
+        dsn: the user's function, or libpq's connection string or URL.
+        defaults: options of libpq for a DSN that does not have them.
     """
     if callable(dsn):
         return dsn
     if not isinstance(dsn, str):
-        # Not what it is: there may be a password in it.
+        # The message names the type alone: the value may have a password in it.
         raise UsageError(
             f"A {type(dsn).__name__} is not a DSN: give a text like 'host=... dbname=...' or a URL, or a function that "
             "returns a connection."
@@ -94,14 +95,14 @@ def connector(dsn: Dsn, **defaults: int) -> Connect:
 
 
 class SourceConnection:
-    """A connection for reading, opened when it is needed and whenever it was lost.
+    """A connection for reading, opened at the first statement and again after it was lost.
 
     Args:
         dsn: libpq's connection string or URL, or a function that returns a DB-API connection.
-        patience: seconds for which what passes by itself is tried again.
-        timeout: seconds that a statement may take; 0: as long as it likes.
-        sleep: waits.
-        clock: monotonic seconds.
+        patience: seconds for which a statement is tried again after errors that pass by themselves.
+        timeout: seconds that a statement may take; 0: no limit.
+        sleep: function that waits for seconds.
+        clock: function that returns monotonic seconds.
     """
 
     def __init__(
@@ -117,8 +118,8 @@ class SourceConnection:
         self._connect = connector(dsn, tcp_user_timeout=UNACKNOWLEDGED_MILLISECONDS)
         self._was_connected = False
         self._was_lost = False
-        self._answered = False  # the server has; what goes wrong now is the driver's
-        self._position = Decimal(0)  # how far the server was, at least, of whose rows is spoken
+        self._answered = False  # whether the server has answered, so that an error is the driver's
+        self._position = Decimal(0)  # highest position in the write-ahead log that was seen
         self._patience = patience
         self._timeout = timeout
         self._sleep = sleep
@@ -131,19 +132,19 @@ class SourceConnection:
         """Return the rows of a query, in a transaction of its own.
 
         Args:
-            sql: with ``%s`` for each value.
-            values: for these.
-            may_be_slow: a statement that takes too long is tried again as it is: it may have waited
-                for a lock.
+            sql: the query, with ``%s`` for each value.
+            values: the values.
+            may_be_slow: whether a statement that takes too long is tried again unchanged: it may
+                have waited for a lock.
             local: settings of the transaction, as SQL.
 
         Raises:
-            TooSlow: the statement took longer than it may, and is not to be tried again.
+            TooSlow: the statement took longer than it may, and ``may_be_slow`` is false.
             Unreadable: the driver cannot turn a value into one of Python's.
             StatementRefused: the statement is wrong or not allowed.
-            UsageError: the server lets nobody in under that name.
-            SourceError: it failed again and again, for longer than ``patience``.
-            Exception: whatever the user's own function raises.
+            UsageError: the server refuses the user or the password.
+            SourceError: the statement failed for longer than ``patience``.
+            Exception: an error of the user's own function.
         """
         return persistently(
             lambda: self._fetch(sql, values, local),
@@ -155,12 +156,11 @@ class SourceConnection:
         )
 
     def written_out(self, sql: str, values: Sequence[Any]) -> str:
-        """Return a part of a statement with its values in it, as a person can give it to the
-        server.
+        """Return a part of a statement with its values filled in, for a person to copy.
 
         Args:
-            sql: with ``%s`` for each value, and ``%%`` for a percent sign.
-            values: for these.
+            sql: SQL with ``%s`` for each value, and ``%%`` for a percent sign.
+            values: the values.
         """
         if self._connection is None:
             self.fetch("SELECT")
@@ -168,18 +168,18 @@ class SourceConnection:
             if hasattr(cursor, "mogrify"):
                 found = cursor.mogrify(sql, tuple(values))
                 return found.decode() if isinstance(found, bytes) else str(found)
-        # A driver that leaves it to the server to bring them together.
+        # This driver sends statement and values apart: the server quotes the values.
         return sql % tuple(self.fetch("SELECT quote_nullable(%s::text)", (value,))[0][0] for value in values)
 
     def note_position(self) -> None:
-        """Note how far the server is: a standby that is not as far is waited for from now on, as it
-        would hide rows without a word.
+        """Note the server's position in its log. From now on, a standby that is behind it is waited
+        for: it would lack rows without an error.
         """
         with suppress(Exception):  # a connection that is lost is opened again when it is needed
             self._check_position()
 
     def close(self) -> None:
-        """Give the connection up; the next statement opens another."""
+        """Close the connection; the next statement opens another one."""
         connection, self._connection = self._connection, None
         if connection is not None:
             dead_links.forget(connection)
@@ -189,18 +189,19 @@ class SourceConnection:
                 logger.debug("the connection could not be closed", exc_info=True)
 
     def _give_up(self) -> None:
-        """Close the connection after an error; note whether it was lost already."""
+        """Close the connection after an error; note whether it had been lost before."""
         self._was_lost = bool(getattr(self._connection, "closed", False))
         self.close()
 
     def _explained(self, exc: Exception, sql: str, *, may_be_slow: bool) -> str:
-        """Return what has happened, if it passes by itself.
+        """Return a description of an error that passes by itself; raise for any other.
 
         Raises:
             TooSlow: the statement took longer than it may.
             Unreadable: the driver cannot turn a value into one of Python's.
-            UsageError: somebody has to mend the statement, or how the server is reached.
-            Exception: what it was, if that is neither the server's nor the connection's.
+            StatementRefused: the statement is wrong or not allowed.
+            UsageError: the server refuses the user or the password.
+            Exception: the error itself, if it comes neither from the server nor the connection.
         """
         why = without_password(said(exc), self._dsn if isinstance(self._dsn, str) else "")
         if isinstance(exc, StandbyBehind):
@@ -215,7 +216,7 @@ class SourceConnection:
             )
         if is_refused(exc):
             raise StatementRefused(sql, why) from exc
-        # Once it has let us in, such an answer is a server's that is just being replaced.
+        # A server that has accepted the connection before is just being replaced: that passes.
         if is_final(exc):
             if not self._was_connected:
                 raise UsageError(f"The server refuses the connection: {why}") from exc
@@ -239,7 +240,7 @@ class SourceConnection:
         if self._connection is None:
             self._connection = self._connect()
             self._was_connected = True
-            # The user's function may have left a transaction open in which it has set something.
+            # The user's function may have left a transaction open, with settings in it.
             self._connection.commit()
             self._connection.autocommit = True
             if hasattr(self._connection, "prepare_threshold"):
@@ -249,17 +250,19 @@ class SourceConnection:
             read_exactly(self._connection)
             dead_links.watch(self._connection)
             self._check_position()
-        # The server itself ends what takes longer, unless nothing comes through to it.
+        # The server itself ends a statement that takes longer; this cuts a connection through which
+        # nothing gets to the server any more.
         within = dead_links.answer_within(self._connection, self._timeout or math.inf)
         with within, self._connection.cursor() as cursor:
-            # In one round trip, and gone with the transaction: behind a pooler, the next one is
-            # somebody else's.
+            # The settings go in one round trip with BEGIN, and end with the transaction: behind a
+            # pooler, the next one may be another client's.
             cursor.execute(
                 f"BEGIN READ ONLY, {READ_COMMITTED}; SET LOCAL statement_timeout = {int(1000 * self._timeout)}; "
                 "SET LOCAL datestyle = 'ISO'; SET LOCAL intervalstyle = 'postgres'; SET LOCAL bytea_output = 'hex'; "
                 "SET LOCAL extra_float_digits = 3;" + local
             )
-            # With values, also if there are none: only then is %% a percent sign.
+            # The empty tuple counts: a driver reads %% as a percent sign only if it is given
+            # values.
             cursor.execute(sql, tuple(values))
             self._answered = True
             rows: list[tuple[Any, ...]] = cursor.fetchall()
@@ -268,10 +271,10 @@ class SourceConnection:
         return rows
 
     def _check_position(self) -> None:
-        """See that a server has all that was there before, at the other end of another connection.
+        """Check that a server has all rows that were seen over earlier connections.
 
         Raises:
-            StandbyBehind: it is a standby, and has not.
+            StandbyBehind: it is a standby, and has not replayed them yet.
             Exception: the connection is lost.
         """
         with self._connection.cursor() as cursor:
@@ -282,7 +285,7 @@ class SourceConnection:
             except Exception as exc:
                 if passes(exc):
                     raise
-                logger.debug("the server does not say how far it is: %s", exc)
+                logger.debug("the server does not tell its position in the log: %s", exc)
                 found = None
             cursor.execute("ROLLBACK")
         if found is None:

@@ -1,4 +1,4 @@
-"""A table, its columns and its key as SQL; what is asked of the server for it is in ``catalog``."""
+"""A table, its columns and its key as SQL. ``catalog`` makes it of what the server says."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ SHORT_TYPES = {
     *("timestamp without time zone", "timestamp with time zone", "time without time zone", "time with time zone"),
     *("inet", "cidr", "macaddr", "money", '"char"', "name"),
 }
-"""Types of which no value has more than some bytes, so that none makes a row wide."""
+"""Types whose values have a few bytes each, so that none makes a row wide."""
 
 AS_THEY_COME = {"text", "character varying", "character", "bytea"}
-"""Types whose length in bytes the server knows without opening a value that is stored elsewhere."""
+"""Types whose length in bytes the server knows without reading a value that is stored out of line.
+"""
 
-NARROW_CHARACTERS = 500  # characters of a declared length that makes no row wide
-SMALL_BYTES = 100  # a value that takes more as stored is measured: it may be compressed to a hundredth
-EXPANSION = 8  # bytes of Python's objects for one of a document's text, about
+NARROW_CHARACTERS = 500  # longest declared length of a text that does not make a row wide
+SMALL_BYTES = 100  # stored size above which a value is measured: it may be compressed to a hundredth
+EXPANSION = 8  # about how many bytes Python's objects take for each byte of a document's text
 
 NUMBER_TYPES = {*PLAIN_TYPES, "numeric", "real", "double precision"} - {"text", "character varying"}
 
@@ -38,9 +39,9 @@ class Column:
     Attributes:
         name: Its name, unquoted.
         quoted: Its name as SQL.
-        type: Its type as a cast wants it, with the schema unless it is one of PostgreSQL's own.
+        type: Its type as SQL, with the schema unless it is one of PostgreSQL's own.
         nullable: Whether it may be NULL.
-        collation: What says how its texts are sorted; "" where its type has no collation.
+        collation: The collation that sorts its texts, as SQL; "" where its type has none.
     """
 
     name: str
@@ -61,23 +62,25 @@ class Column:
 
     @property
     def plain(self) -> bool:
-        """Whether its values are Python's int or str, and travel as they are."""
+        """Whether its values are Python's int or str, so that they need no cast to text."""
         return self.base in PLAIN_TYPES
 
     @property
     def number(self) -> bool:
-        """Whether one can reckon with its values."""
+        """Whether its values are numbers."""
         return self.base in NUMBER_TYPES
 
     @property
     def order(self) -> str:
-        """What the order of its values depends on: equal for types of whole numbers of any size."""
+        """What the order of its values depends on: type and collation, with all sizes of whole
+        numbers as one type.
+        """
         base = "integer" if PLAIN_TYPES.get(self.base) is int else "text" if self.base in PLAIN_TYPES else self.type
         return f"{base} COLLATE {self.collation}" if self.collation else base
 
     @property
     def octets(self) -> str:
-        """SQL for about how many bytes a value takes in the master; "" where that is never many."""
+        """SQL for about how many bytes a value takes in the master; "" if it is always few."""
         length = self.type.removesuffix(")").rpartition("(")[2]
         if self.base in SHORT_TYPES or (
             self.base.startswith("character") and length.isdecimal() and int(length) <= NARROW_CHARACTERS
@@ -85,38 +88,38 @@ class Column:
             return ""
         if self.base in AS_THEY_COME:
             return f"octet_length({self.sql})"
-        # Documents, arrays and the like become objects of Python, which take several times as much.
-        # Only those that may be large, as they are stored, are opened to be measured.
+        # Documents, arrays and the like become Python objects, which take several times as much.
+        # The server reads and measures only those whose stored size says that they may be large.
         stored = f"pg_column_size({self.sql})"
         return f"{EXPANSION} * CASE WHEN {stored} > {SMALL_BYTES} THEN octet_length({self.sql}::text) ELSE {stored} END"
 
     @property
     def value(self) -> str:
-        """Its value as SQL, such that it comes back as it went. A text takes the column's name."""
+        """SQL that selects its value in the form that a key has. A cast keeps the column's name."""
         return self.sql if self.plain else f"{self.sql}::text"
 
     @property
     def compared_as(self) -> str:
-        """Its type for a cast: without a text's length, as a longer one is compared, not cut."""
+        """Its type for a cast. A text's length is left out: the cast would cut a longer value."""
         return (self.base if self.plain else self.type).replace("%", "%%")
 
     @property
     def placeholder(self) -> str:
         """A placeholder for one of its values."""
-        # Not %s::smallint, where the minus of -32768 would be applied to what the cast has refused.
+        # Not %s::smallint: in -32768::smallint, the cast of 32768 fails before the minus applies.
         return f"CAST(%s AS {self.compared_as})"
 
 
 @record()
 class Table:
-    """A table and the key that leads through it.
+    """A table and the key in whose order it is read.
 
     Attributes:
         quoted: Its name with its schema, as SQL.
         columns: Its columns by name.
         key: The columns of the key.
-        partitioned: Whether its rows are in other tables.
-        operators: What compares its key.
+        partitioned: Whether its rows are in partitions.
+        operators: The operators that compare its key.
     """
 
     quoted: str
@@ -132,7 +135,7 @@ class Table:
 
     @property
     def key_sql(self) -> str:
-        """The key as one value of SQL: a column, or a row of them."""
+        """The key as one SQL value: a column, or a row of columns."""
         names = ", ".join(column.sql for column in self.key)
         return names if len(self.key) == 1 else f"({names})"
 
@@ -151,7 +154,7 @@ class Table:
 
         Args:
             sign: ``<``, ``<=``, ``>`` or ``>=``.
-            key: as jobs have it.
+            key: the key, in the form that jobs have.
         """
         values = list(self.values_of(key))
         placeholders = [column.placeholder for column in self.key]
@@ -161,30 +164,30 @@ class Table:
         condition = f"{self.key_sql} {operator} ({', '.join(placeholders)})"
         if not self.partitioned:
             return condition, values
-        # The server leaves out partitions by single columns alone, not by a row of them.
+        # The server skips partitions by a comparison of single columns, not of rows.
         first = f"{self.key[0].sql} {operator_of(f'{sign[0]}=', self.operators.schema)} {placeholders[0]}"
         return f"{condition} AND {first}", [*values, values[0]]
 
     def index(self, *, unique: bool = False) -> str:
-        """Return the statement that makes an index over the key; without a lock if possible."""
+        """Return the statement that creates an index over the key, without a lock if possible."""
         names = ", ".join(column.quoted for column in self.key)
         kind = f"{'UNIQUE ' if unique else ''}INDEX{'' if self.partitioned else ' CONCURRENTLY'}"
         return f"CREATE {kind} ON {self.quoted} ({names})"
 
     def order(self, *, descending: bool = False) -> str:
         """Return the key for ORDER BY."""
-        # With the table: a bare name would be what is selected under it, such as another column.
+        # With the table's name: in ORDER BY, a bare name would mean a selected column of that name.
         return ", ".join(f"{self.sql}.{column.sql}{' DESC' if descending else ''}" for column in self.key)
 
     def key_of(self, values: Sequence[Any]) -> Any:
-        """Return a key as jobs have it: the value, or a tuple of them."""
+        """Return a key in the form that jobs have: the value, or a tuple of several."""
         return values[0] if len(self.key) == 1 else tuple(values)
 
     def values_of(self, key: Any) -> tuple[Any, ...]:
         """Return a key as the values of its columns.
 
         Raises:
-            UsageError: it is not a key of this table, or not of its columns' present types.
+            UsageError: it is no key of this table, or its columns have other types by now.
         """
         values = (key,) if len(self.key) == 1 else key
         if (

@@ -1,9 +1,9 @@
-"""Values as the server has them, where a driver would change them or fail.
+"""Exact values: settings for a driver that would otherwise change values or fail on them.
 
-For the connections that this package reads over. A value that Python's type cannot hold, or that
-the driver would not send back as it came, such as the date ``infinity``, 15 March 44 BC or an
-interval of a year, is the server's own text: a statement takes it back as it is. A ``real`` is the
-number that the server compares with; ``bytea`` is ``bytes``, which can be sent to a worker.
+For the connections of this package's sources. A value that Python's type cannot hold, or that the
+driver would send back changed, such as the date ``infinity``, 15 March 44 BC or an interval of a
+year, becomes the server's text, which a statement takes as it is. A ``real`` becomes the double
+with which the server compares; ``bytea`` becomes ``bytes``, which can be sent to a worker.
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ HYPHEN, LAST_OF_BC = ord("-"), ord("C")
 
 
 def is_date_of_python(text: bytes) -> bool:
-    """Return whether a date, alone or with a time, has a year of four digits: 0044-03-15 BC,
-    12024-03-15 and infinity have none.
+    """Return whether Python has such a date, alone or with a time: its year has four digits and is
+    AD, unlike in 0044-03-15 BC, 12024-03-15 and infinity.
     """
     return len(text) > 4 and text[4] == HYPHEN and text[-1] != LAST_OF_BC
 
 
 def is_time_of_python(text: bytes) -> bool:
-    """Return whether a time is not 24:00."""
+    """Return whether Python has such a time: it is not 24:00."""
     return text[:2] != b"24"
 
 
 def is_interval_of_python(text: bytes) -> bool:
-    """Return whether an interval has days and seconds alone: drivers make a year of 365 days."""
+    """Return whether an interval has only days and seconds: drivers would turn a year into 365
+    days.
+    """
     return not (b"mon" in text or b"year" in text or b"infinity" in text)
 
 
@@ -48,7 +50,9 @@ def is_finite(text: bytes) -> bool:
 
 
 def single(value: Any) -> Any:
-    """Return the double that equals a ``real``: 0.1 is the double next to it, and none."""
+    """Return the double that equals a ``real``: the driver reads its text, such as 0.1, as another
+    one close to it.
+    """
     return struct.unpack("f", struct.pack("f", value))[0] if isinstance(value, float) else value
 
 
@@ -60,8 +64,8 @@ KINDS_OF_TIME: tuple[tuple[tuple[int, int], Callable[[bytes], bool]], ...] = (
 
 
 def read_exactly(connection: Any) -> None:
-    """Have psycopg2 or psycopg 3 give values as this module says; other drivers are left alone."""
-    # Asked of what is loaded: with another driver, neither is imported for this.
+    """Have psycopg2 or psycopg 3 return exact values on a connection; leave other drivers alone."""
+    # From sys.modules: with another driver, neither is imported for this.
     psycopg2 = sys.modules.get("psycopg2.extensions")
     if psycopg2 is not None and isinstance(connection, psycopg2.connection):
         _set_up_psycopg2(connection, psycopg2)
@@ -76,7 +80,7 @@ def _set_up_psycopg2(connection: Any, driver: Any) -> None:
     def register(types: tuple[int, int], cast: Callable[[Any, Any, Any], Any]) -> None:
         base = driver.string_types[types[0]]
         if types[0] in connection.string_types or id(base) not in own:
-            return  # the user has said how they want it
+            return  # the user has a conversion of their own
         one = driver.new_type(types[:1], "EXACT", functools.partial(cast, base))
         driver.register_type(one, connection)
         driver.register_type(driver.new_array_type(types[1:], "EXACT[]", one), connection)
@@ -104,7 +108,7 @@ def _set_up_psycopg(connection: Any) -> None:
     def register(oid: int, loaded: Callable[[Any, Any], Any]) -> None:
         base = connection.adapters.get_loader(oid, Format.TEXT)
         if base is None or not base.__module__.startswith(("psycopg.", "psycopg_binary.", "psycopg_c.")):
-            return  # the user has said how they want it
+            return  # the user has a conversion of their own
 
         class Exact(Loader):
             def __init__(self, oid: int, context: Any = None) -> None:

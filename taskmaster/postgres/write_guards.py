@@ -1,7 +1,7 @@
-"""Guards for what a run that writes does to a PostgreSQL server: its log, its checkpoints, the dead
-rows that it leaves, and the space on its disk.
+"""Guards for what a writing run does to a PostgreSQL server: the write-ahead log, forced
+checkpoints, dead rows, and the free space on its disk.
 
-Users name them by ``taskmaster.postgres.guards``.
+Users get them from ``taskmaster.postgres``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from taskmaster.units import bytes_of, seconds_of, share_of
 
 __all__ = ["autovacuum_running", "checkpoints_forced", "dead_tuples", "disk_free", "wal_rate"]
 
-WAL_SECONDS = 5.0  # over which the rate of the log is taken: a checkpoint's first second writes many whole pages
-VERSION_OF_CHECKPOINTER = 170000  # of the server, from which pg_stat_checkpointer counts what pg_stat_bgwriter did
+WAL_SECONDS = 5.0  # over which the rate of the log is averaged: just after a checkpoint, whole pages are logged
+VERSION_OF_CHECKPOINTER = 170000  # server version from which pg_stat_checkpointer counts what pg_stat_bgwriter did
 
 WAL = """
 SELECT CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
@@ -29,7 +29,7 @@ SELECT CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), pg
 CHECKPOINTS = """
 SELECT pg_is_in_recovery(), {column}, extract(epoch FROM clock_timestamp()) FROM {view}
 """
-# The table with its partitions and children, and, for vacuum, with what they keep of long values.
+# The table with its partitions and children; VACUUM adds the TOAST tables of their long values.
 TREE = """
 WITH RECURSIVE tree(relid) AS (
     SELECT to_regclass(%(table)s)::oid
@@ -53,19 +53,19 @@ SELECT to_regclass(%(table)s) IS NOT NULL, current_setting('track_counts')::bool
        coalesce(sum(n_dead_tup), 0), coalesce(sum(n_live_tup), 0), pg_is_in_recovery()
   FROM pg_stat_all_tables JOIN tree USING (relid)
 """
-# No function tells the space on a disk; df (POSIX) does, and the server may be let to run it.
+# PostgreSQL has no function for the free space on a disk: the server is made to run df (POSIX).
 DISK = """
 SET LOCAL transaction_read_only = off;
 CREATE TEMPORARY TABLE taskmaster_disk (line text) ON COMMIT DROP;
 DO $taskmaster$
-DECLARE place text;
+DECLARE directory text;
 BEGIN
     SELECT coalesce(nullif(pg_tablespace_location(oid), ''), current_setting('data_directory'))
-      INTO place FROM pg_tablespace WHERE spcname = %(tablespace)s;
-    IF place IS NOT NULL THEN
+      INTO directory FROM pg_tablespace WHERE spcname = %(tablespace)s;
+    IF directory IS NOT NULL THEN
         EXECUTE format(
             $copy$COPY taskmaster_disk FROM PROGRAM %%L (FORMAT csv, DELIMITER E'\\x01', QUOTE E'\\x02')$copy$,
-            'df -Pk ''' || replace(place, '''', '''\\''''') || '''');
+            'df -Pk ''' || replace(directory, '''', '''\\''''') || '''');
     END IF;
 END
 $taskmaster$;
@@ -76,34 +76,34 @@ SELECT EXISTS (SELECT FROM pg_tablespace WHERE spcname = %(tablespace)s),
 
 
 def wal_rate(limit: int | str, dsn: str) -> Guard:
-    """Wait while the server writes more than ``limit`` bytes a second into its log, which standbys
-    and archives have to keep up with.
+    """Wait while the server writes more than ``limit`` bytes a second into its write-ahead log,
+    with which standbys and archives have to keep up.
 
-    It is the mean of about five seconds. What others write counts too.
+    The rate is the mean of about five seconds. The writes of other programs count, too.
 
     Args:
         limit: bytes a second, or a text like ``"20M"``.
-        dsn: the primary; or a standby, for what it receives.
+        dsn: the primary; or a standby, whose received log counts.
     """
     most = bytes_of("the limit of wal_rate", limit)
     return Guard(GuardStatement(dsn, WAL, _WalRate()), most, "written log", f"{BYTES}/s")
 
 
 def checkpoints_forced(limit: int, dsn: str, *, within: float | str = "10m") -> Guard:
-    """Wait while more than ``limit`` checkpoints were forced in the last while: because as much was
-    written as ``max_wal_size`` allows, or by somebody's ``CHECKPOINT``.
+    """Wait while more than ``limit`` checkpoints were forced within a time: because the log reached
+    ``max_wal_size``, or by somebody's ``CHECKPOINT``.
 
     Args:
         limit: checkpoints, 0 or more.
-        dsn: the primary. Those before the guard was first asked do not count.
-        within: how long one counts, in seconds or as a text like ``"10m"``.
+        dsn: the primary. Checkpoints before the guard's first call do not count.
+        within: for how long a checkpoint counts, in seconds or as a text like ``"10m"``.
     """
     seconds = seconds_of("within= of checkpoints_forced", within)
     return Guard(GuardStatement(dsn, _checkpoints_sql, _Forced(seconds)), limit, "forced checkpoints")
 
 
 def autovacuum_running(table: str, dsn: str) -> Guard:
-    """Wait while autovacuum cleans up a table, one of its partitions, or their long values.
+    """Wait while autovacuum cleans up a table, one of its partitions, or their TOAST tables.
 
     Args:
         table: its name, with its schema where the search path does not lead to it.
@@ -116,10 +116,10 @@ def autovacuum_running(table: str, dsn: str) -> Guard:
 def dead_tuples(limit: int | str, table: str, dsn: str) -> Guard:
     """Wait while a table has more than ``limit`` dead rows, which vacuum has not cleaned up yet.
 
-    The number is the server's own estimate, with all partitions.
+    The number is the server's own estimate, for the table with all partitions.
 
     Args:
-        limit: rows; or a text like ``"20%"``, of all rows, dead and alive.
+        limit: rows; or a percentage of all rows, dead and alive, as a text like ``"20%"``.
         table: its name, with its schema where the search path does not lead to it.
         dsn: the primary.
     """
@@ -135,14 +135,14 @@ def dead_tuples(limit: int | str, table: str, dsn: str) -> Guard:
 def disk_free(least: int | str, dsn: str, *, tablespace: str = "pg_default") -> Floor:
     """Wait while less than ``least`` is free on the disk of a server's tablespace.
 
-    The server runs ``df`` for it: the guard's user needs ``GRANT pg_execute_server_program`` and
+    The server runs ``df``: the guard's user needs ``GRANT pg_execute_server_program`` and
     ``GRANT pg_monitor``. Where the master runs on the server's machine,
     ``taskmaster.guards.disk_free`` needs neither.
 
     Args:
-        least: bytes, or a text like ``"20G"``; or a share of the disk like ``"10%"``.
+        least: bytes, or a text like ``"20G"``; or a percentage of the disk like ``"10%"``.
         dsn: the primary.
-        tablespace: whose disk.
+        tablespace: the tablespace whose disk is measured.
     """
     statement = GuardStatement(dsn, DISK, _disk, parameters={"tablespace": tablespace}, on_denial=DISK_GRANT)
     return free_space(f"free space of {tablespace}", least, statement)
@@ -155,10 +155,10 @@ DISK_GRANT = (
 
 
 class _WalRate:
-    """Bytes a second, of readings of the log's end."""
+    """Bytes a second, computed from several readings of the log's end."""
 
     def __init__(self) -> None:
-        self._readings: deque[tuple[float, float]] = deque()  # moment on the server's clock, and bytes until then
+        self._readings: deque[tuple[float, float]] = deque()  # moment on the server's clock, and the log's end in bytes
 
     def __call__(self, row: Sequence[Any]) -> float:
         if row[0] is None:
@@ -171,12 +171,12 @@ class _WalRate:
             self._readings.popleft()
         since, before = self._readings[0]
         if since == now:
-            raise Unknown("it is measured from one look to the next")
+            raise Unknown("the rate is known after the second reading")
         return (written - before) / (now - since)
 
 
 class _Forced:
-    """Checkpoints in the last seconds, of readings of their number."""
+    """Forced checkpoints in the last seconds, from several readings of the server's count."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -229,13 +229,13 @@ def _disk(row: Sequence[Any]) -> tuple[int, int]:
         raise Unknowable("there is no such tablespace")
     found = [(total, free) for total, free in zip(totals or (), frees or (), strict=True) if total and free]
     if not found:
-        raise Unknown("df has not told it")
+        raise Unknown("the output of df could not be read")
     total, free = found[-1]
     return 1024 * int(total), max(0, 1024 * int(free))
 
 
 def _must_be_primary(standby: bool) -> None:
-    # It forces no checkpoints, has no dead rows and runs no vacuum, as far as it counts.
+    # A standby counts no forced checkpoints, no dead rows and no vacuum.
     if standby:
         raise Unknowable("the server is a standby: give its primary")
 

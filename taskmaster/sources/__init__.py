@@ -1,18 +1,17 @@
-"""Sources of jobs: files here, by name; and what the tables of ``postgres`` and the querysets of
-``django_orm`` share.
+"""Sources of jobs: files, and what the tables of ``postgres`` and the querysets of ``django_orm``
+have in common.
 
-- ``files``: the functions for lines, CSV and JSON, and how files are read; ``file_sources``: what
-  they return; ``resumable_file``: an open file that can go on after a key;
-- ``file_format``, ``text_encoding``, ``csv_header``: what a file is; ``bad_lines``: what is left
-  out of it;
-- ``keyset_rows``, ``key_ranges``: a table by pages of rows, or as ranges of keys; ``key_bounds``:
-  where such a run ends; ``fixed_cost``: what a range takes beside its rows;
+- ``files``: the public functions for lines, CSV and JSON; ``file_sources``: the sources that they
+  return; ``resumable_file``: an open file that is read on after a key;
+- ``file_format``, ``text_encoding``, ``csv_header``: the format of a file; ``bad_lines``: lines
+  that are left out;
+- ``keyset_rows``, ``key_ranges``: a table as pages of rows, or as ranges of keys; ``key_bounds``:
+  where such a run ends; ``fixed_cost``: the time of a range that does not depend on its rows;
   ``index_operators``: how a table's indexes compare its keys;
-- ``database_retry``: asks again what a database refuses for now; ``database_errors``: tells what
-  passes from what has to be mended.
+- ``database_retry``: repeats a query after an error that passes; ``database_errors``: recognises
+  errors that do not pass.
 
-Workers import this package for the ranges they are handed: nothing is loaded before it is asked
-for.
+Workers import this package for their ranges: a module is imported only when a name of it is used.
 """
 
 from __future__ import annotations

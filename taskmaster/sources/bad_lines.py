@@ -1,5 +1,5 @@
-"""What is left out of a file because it cannot be read, if the user allows that: counted, and said
-at the end of the run.
+"""Lines of a file that cannot be read and are left out, if the user allows that: they are counted,
+and listed at the end of the run.
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from taskmaster.errors import SourceError, UsageError
 
 __all__ = ["BadLines"]
 
-MOST_LINES_SHOWN = 20  # most lines shown at the end of the run, of those that were left out
+MOST_LINES_SHOWN = 20  # most of the left-out lines that are listed at the end of the run
 
 
 class BadLines:
-    """See the module.
+    """Counts the lines that are left out, and keeps the first of them.
 
     Args:
-        allowed: True for any number of bad lines, False for none, or how many.
+        allowed: How many bad lines may be left out: True for any number, False for none.
 
     Raises:
-        UsageError: It is none of these.
+        UsageError: ``allowed`` is none of these.
     """
 
     def __init__(self, allowed: object) -> None:
@@ -29,15 +29,15 @@ class BadLines:
         self._shown: list[str] = []
 
     def begin(self) -> None:
-        """Forget what an earlier reading has left out."""
+        """Forget the lines that an earlier reading has left out."""
         self._count = 0
         self._shown.clear()
 
     def leave_out(self, error: SourceError) -> None:
-        """Leave a line out.
+        """Count a line that is left out.
 
         Raises:
-            SourceError: The one given, if no more bad lines are allowed.
+            SourceError: ``error``, if no more bad lines are allowed.
         """
         if self._most is not None and self._count >= self._most:
             if self._most:
@@ -49,10 +49,10 @@ class BadLines:
             self._shown.append(str(error))
 
     def check_some_good(self, path: object) -> None:
-        """See at the end of a file without jobs that this is not because all of it was bad.
+        """Check, at the end of a file that gave no job, that no line was left out.
 
         Raises:
-            SourceError: It was.
+            SourceError: All lines were bad.
         """
         if self._count:
             raise SourceError(
@@ -61,7 +61,7 @@ class BadLines:
             )
 
     def remarks(self, path: object) -> list[str]:
-        """Return what there is to say of it at the end of the run."""
+        """Return the lines to print about this at the end of the run."""
         if not self._count:
             return []
         more = f"\n  ... and {self._count - MOST_LINES_SHOWN} more" if self._count > MOST_LINES_SHOWN else ""

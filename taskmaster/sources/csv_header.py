@@ -1,7 +1,7 @@
-"""What looks wrong with the header of a CSV file: data that was taken for names, names that come
-again among the rows, and a row that was not separated.
+"""Doubts about the header of a CSV file: data in place of names, a header that is repeated among
+the rows, and a header that was not split into columns.
 
-Nothing here is an error, for a name may be anything. It is said at once, and at the end.
+None of these is an error, for a name may be any text. Each is said at once, and at the end.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Header:
     def __init__(self, path: str, names: Sequence[str]) -> None:
         self._path = path
         self._names = list(names)
-        self._marked = [BYTE_ORDER_MARK + name for name in names[:1]] + self._names[1:]  # where another file was added
+        self._marked = [BYTE_ORDER_MARK + name for name in names[:1]] + self._names[
+            1:
+        ]  # as in a file that was appended
         self._doubts: list[str] = []
         self._again, self._first_again = 0, 0
         for doubt in (self._as_data(), self._unseparated()):
@@ -42,10 +44,10 @@ class Header:
                 logger.warning("%s", doubt)
 
     def look(self, row: list[str], begin: int) -> None:
-        """Notice a row that is the header once more.
+        """Note a row that equals the header.
 
         Args:
-            row: Any row behind the header.
+            row: A row after the header.
             begin: The byte at which it begins.
         """
         if row in (self._names, self._marked):
@@ -55,7 +57,7 @@ class Header:
                 logger.warning("%s", self._repeated())
 
     def remarks(self) -> list[str]:
-        """Return what there is to say at the end of the run."""
+        """Return the lines to print about the header at the end of the run."""
         return [*self._doubts, *([self._repeated()] if self._again else [])]
 
     def _as_data(self) -> str:

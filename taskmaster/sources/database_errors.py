@@ -1,7 +1,7 @@
-"""Errors of a database that stay until somebody mends something, and what they say.
+"""Errors of a database that do not pass by themselves, and their text in one line.
 
-No driver is imported: psycopg2 and psycopg 3 name their classes alike, and all have the server's
-code (SQLSTATE). Errors that pass are in ``taskmaster.sources.database_retry``.
+No driver is imported: psycopg2 and psycopg 3 name their classes alike, and all drivers have the
+server's code (SQLSTATE). ``taskmaster.sources.database_retry`` recognises errors that pass.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ __all__ = ["StatementRefused", "is_final", "is_of_a_row", "is_refused", "said"]
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 WRONG = (
-    "0A",  # what the server cannot do
+    "0A",  # a feature that the server does not have
     "22",  # a value that does not fit, or a division by zero
     "42",  # syntax, names and rights
 )
 OF_A_ROW = (
-    "22",  # a value that does not fit, as a character that the connection's encoding has not
+    "22",  # a value that does not fit, as a character that the connection's encoding does not have
     "XX001",  # data that is damaged on the server's disk
 )
-NOT_LET_IN = (
+ACCESS_DENIED = (
     "28",  # a wrong user, password or method of authentication
     "3D",  # a database that does not exist
 )
-# psycopg2 and psycopg 3 give no code for a connection that failed, only what was said. A server
-# that speaks another language is tried again.
+# psycopg2 and psycopg 3 have no code for a connection that failed, only a text. A server whose
+# messages are in another language is tried again.
 FINAL = re.compile(
-    # What the server, or a pooler, says of names, passwords and rights.
+    # The server or a pooler refuses a name, a password or a right.
     r"does not exist|authentication failed|no pg_hba\.conf entry|pg_hba\.conf rejects|[Pp]ermission denied|"
     r"not permitted|no password supplied|no such (?:database|user)|is not currently accepting connections|"
     # An option that makes no sense.
     r"invalid (?:port number|\w+ value|value for|connection option|command-line)|unrecognized configuration parameter|"
     r"cannot be changed|not compiled in|socket path .* is too long|definition of service|service file .* not found|"
     r'unsupported startup parameter|invalid "\w+" value|could not (?:match \d+|parse network address)|'
-    # Encryption and authentication, on whose terms the two sides do not agree.
+    # The two sides do not agree on encryption or authentication.
     r"certificate|private key|does not support (?:SSL|GSSAPI|channel)|channel binding|authentication method|"
     r"(?:SSL|TLS|GSSAPI encryption) required|[Nn]o (?:\w+ )?credential|weak sslmode|bouncer config error|"
     r"(?:wrong|unsupported) (?:SSL )?(?:version|protocol)|alert protocol version|unknown ca|"
@@ -51,7 +51,7 @@ class StatementRefused(UsageError):
 
     Args:
         sql: The statement.
-        why: What the server has said.
+        why: The server's message.
     """
 
     def __init__(self, sql: str, why: str) -> None:
@@ -60,7 +60,7 @@ class StatementRefused(UsageError):
 
 
 def said(exc: BaseException) -> str:
-    """Return an error in one line, without the statement that the server repeats."""
+    """Return an error's text in one line, without the statement that the server repeats in it."""
     diagnosis = getattr(exc, "diag", None)
     parts = [getattr(diagnosis, f"message_{part}", None) for part in ("primary", "hint")]
     return " ".join(" ".join(filter(None, parts)).split() if parts[0] else str(exc).split())
@@ -72,7 +72,7 @@ def is_refused(exc: BaseException) -> bool:
 
 
 def is_of_a_row(exc: BaseException) -> bool:
-    """Return whether a single row may be what a server cannot give."""
+    """Return whether an error may be about a single row that the server cannot send."""
     return sqlstate(exc).startswith(OF_A_ROW)
 
 
@@ -81,4 +81,4 @@ def is_final(exc: BaseException) -> bool:
     right or option.
     """
     code = sqlstate(exc)
-    return code.startswith(NOT_LET_IN) if code else is_lost(exc) and FINAL.search(str(exc)) is not None
+    return code.startswith(ACCESS_DENIED) if code else is_lost(exc) and FINAL.search(str(exc)) is not None

@@ -1,5 +1,5 @@
-"""Ask a database again what it refuses only for now: a lost connection, a server that restarts, a
-standby in the way.
+"""Retries of a query after errors that pass by themselves: a lost connection, a server that
+restarts, a standby that is behind.
 
 No driver is imported. Errors are recognised by the server's code (SQLSTATE, five characters), by
 the class names of the DB-API, and by the operating system's error numbers.
@@ -33,7 +33,7 @@ CANCELED = (
     "25P04",  # transaction_timeout
 )
 LOST = (
-    "08",  # connection exceptions; poolers say so of theirs
+    "08",  # connection exceptions, also of a pooler's connection to the server
     "57P01",  # the server shuts down,
     "57P02",  # has crashed,
     "57P03",  # or starts
@@ -43,15 +43,15 @@ LOST = (
 PASSING = (
     *CANCELED,
     *LOST,
-    "40001",  # a standby had to go on (conflict with recovery), or a serialization failure
-    "40003",  # its outcome is unknown; a statement that only reads is repeated
+    "40001",  # a standby cancelled it to replay the log (conflict with recovery), or a serialization failure
+    "40003",  # the statement's outcome is unknown; a statement that only reads is repeated
     "40P01",  # deadlock
     "53",  # out of connections, memory or disk
-    "55P03",  # a lock was not to be had within lock_timeout
+    "55P03",  # a lock was not available within lock_timeout
     "26000",  # a pooler gave another session than the one in which the statement was prepared,
-    "42P05",  # or one in which its name is taken
+    "42P05",  # or one in which the prepared statement's name is taken
 )
-# Errors of a driver that bear neither a code nor a class of their own.
+# Texts of driver errors that have neither a code nor a class of their own.
 LOST_IN_WORDS = re.compile(
     r"server closed the connection|terminating connection|connection (?:\w+ )*(?:closed|lost|reset|broken|timed out)|"
     r"(?:no|lost) connection to the server|lost synchronization with server|SSL SYSCALL|EOF detected|"
@@ -59,7 +59,7 @@ LOST_IN_WORDS = re.compile(
     r"network error|Broken pipe|server login has been failing",
     re.IGNORECASE,
 )
-# What the operating system says of a connection; drivers without libpq pass it on as it is.
+# The operating system's errors of a connection, which drivers without libpq pass on.
 OF_THE_SYSTEM = (ConnectionError, TimeoutError, socket.gaierror, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 UNREACHABLE_ERRORS = (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
 
@@ -77,19 +77,20 @@ def persistently(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Result:
-    """Return what an attempt returns; make one again that fails for a reason that passes.
+    """Call ``attempt`` until it succeeds or fails with an error that does not pass; return its
+    result.
 
     Args:
-        attempt: Asks the database.
-        recover: Is called after each failure, before anything else: gives the connection up.
-        why: Says what has happened if an error passes by itself, and raises if it does not.
+        attempt: Function that asks the database.
+        recover: Function that is called first after each failure, to close the connection.
+        why: Function that returns a description of an error that passes, and raises for any other.
         patience: Seconds for which attempts are made.
-        sleep: Waits.
-        clock: Monotonic seconds.
+        sleep: Function that waits for seconds.
+        clock: Function that returns monotonic seconds.
 
     Raises:
         SourceError: Every attempt failed, for longer than ``patience``.
-        Exception: Whatever ``why`` raises.
+        Exception: Raised by ``why``.
     """
     began, backoff = clock(), Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
     while True:
@@ -119,12 +120,12 @@ def sqlstate(exc: BaseException) -> str:
 
 
 def is_cancelled(exc: BaseException) -> bool:
-    """Return whether a statement was ended because it took too long, or on somebody's demand."""
+    """Return whether a statement was cancelled, by a time-out or by a person."""
     return sqlstate(exc) in CANCELED
 
 
 def passes(exc: BaseException) -> bool:
-    """Return whether the same statement may go through later."""
+    """Return whether the same statement may succeed later."""
     code = sqlstate(exc)
     return code.startswith(PASSING) if code else is_lost(exc)
 
@@ -140,15 +141,16 @@ def is_lost(exc: BaseException) -> bool:
 
 
 def is_operational(exc: BaseException) -> bool:
-    """Return whether a driver blames what is between it and the server."""
+    """Return whether an error is of a driver's class for connection trouble."""
     return any(kind.__name__ in ("OperationalError", "InterfaceError") for kind in type(exc).__mro__)
 
 
 def _is_lost_in_words(exc: BaseException) -> bool:
-    """Return whether an error of a driver, without a code, is about a lost connection.
+    """Return whether a driver's error without a code is about a lost connection.
 
-    psycopg2 raises a DatabaseError, and no class below it, when the server has taken its leave with
-    no more than a warning: as after the crash of another session, over a Unix socket.
+    psycopg2 raises a DatabaseError, and no class below it, when the server has closed the
+    connection with a warning instead of an error: as after the crash of another session, over a
+    Unix socket.
     """
     kinds = [kind.__name__ for kind in type(exc).__mro__]
     if kinds[0] == "DatabaseError" and not type(exc).__module__.startswith("django."):

@@ -1,8 +1,7 @@
-"""What a file is, by its first bytes: compressed in a way that can be read, or nothing that has
-lines.
+"""The format of a file, by its first bytes: how it is compressed, or why it has no lines.
 
-A name proves nothing: a file of gzip's need not end in ``.gz``, and one of UTF-16 or of a database
-is not told from text by its decoding, but by what comes of it.
+The name does not decide: a gzip file need not end in ``.gz``. Nor does an error of the decoder:
+UTF-16 or a database may decode as UTF-8 without one.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ from taskmaster.errors import UsageError
 __all__ = ["BROKEN", "Opener", "opener_of", "why_damaged", "why_no_lines"]
 
 HEAD_BYTES = 512
-PACKED_BYTES = 64 * 1024  # of a compressed file, read at once
-FEWEST_BYTES = 16  # least size of a content that can be judged by its zero bytes
+PACKED_BYTES = 64 * 1024  # size of one read of a compressed file
+FEWEST_BYTES = 16  # least size of a content that is judged by its fraction of zero bytes
 FEWEST_CRS = 3  # a content without LF, but with this many CRs, has lines that end with CR
 QUOTED_FIELD = re.compile(rb'"[^"]*"')
-FEWEST_CHARACTERS = 2  # of a text that can be told to be UTF-16
-BLANK_SHARE = 0.3  # share of zero bytes above which a text is taken for UTF-16 or UTF-32
+FEWEST_CHARACTERS = 2  # least length of a text that can be recognised as UTF-16
+ZERO_FRACTION = 0.3  # fraction of zero bytes above which a content is taken for UTF-16 or UTF-32
 
 BROKEN = (OSError, EOFError, zlib.error, lzma.LZMAError)
-"""What is raised by reading a file that is damaged, or not of the kind that it seems to be."""
+"""The errors of reading a file that is damaged, or not of the format that it seems to have."""
 
 Opener = Callable[[IO[bytes]], Any]
 
@@ -64,16 +63,16 @@ class _Readable:
 
 
 class _Members:
-    """A decompressing file of one member or several, one behind the other, with zero bytes behind
-    any of them.
+    """A decompressing file of one or several members in a row, each with or without zero bytes
+    after it.
 
-    ``BZ2File`` and ``LZMAFile`` would do, but take all that is no member for the end of the file:
-    of two members of which the second is damaged at its beginning, they would read the first and
-    say nothing.
+    ``BZ2File`` and ``LZMAFile`` are not used: they take any bytes that are no member for the end of
+    the file. If the beginning of the second member is damaged, they read the first one and raise no
+    error.
 
     Args:
         raw: The compressed file.
-        begin: Makes what decompresses one member.
+        begin: Function that returns a decompressor for one member.
     """
 
     def __init__(self, raw: IO[bytes], begin: Callable[[], Any]) -> None:
@@ -82,12 +81,12 @@ class _Members:
         self._member = begin()
 
     def read(self, size: int) -> bytes:
-        """Return at most ``size`` bytes of the content; none only at its end.
+        """Return at most ``size`` bytes of the content; b"" only at its end.
 
         Raises:
-            EOFError: A member has no end.
-            OSError: It is damaged, or no member.
-            lzma.LZMAError: As before.
+            EOFError: The file ends in the middle of a member.
+            OSError: A bzip2 member is damaged, or is none.
+            lzma.LZMAError: An xz member is damaged, or is none.
         """
         while True:
             packed = b""
@@ -102,7 +101,7 @@ class _Members:
                 return bytes(content)
 
     def _behind(self, packed: bytes) -> bytes:
-        """Return the next bytes behind a member without zeros before them; none at the end."""
+        """Return the next bytes after a member, without leading zeros; b"" at the end."""
         while not (packed := packed.lstrip(b"\0")):
             if not (packed := self._raw.read(PACKED_BYTES)):
                 return b""
@@ -124,14 +123,15 @@ def _xz(raw: IO[bytes]) -> Any:
     return _Members(raw, lzma.LZMADecompressor)
 
 
-# By what the file begins with.
+# By the first bytes of the file.
 OPENERS: tuple[tuple[bytes, Opener], ...] = (
     (b"\x1f\x8b\x08", _gzip),
     *((b"BZh%d%b" % (size, what), _bzip2) for size in range(1, 10) for what in (b"1AY&SY", b"\x17rE8P\x90")),
     (b"\xfd7zXZ\x00", _xz),
     (b"\x28\xb5\x2f\xfd", _zstd),
 )
-# A file that is called so and is not is damaged, or is something else.
+# By the suffix of the name: a file that has one but not the first bytes is damaged, or is something
+# else, which its opener notices.
 SUFFIXES: dict[str, Opener] = {".gz": _gzip, ".bz2": _bzip2, ".xz": _xz, ".zst": _zstd}
 
 ICONV = "iconv -f {} -t UTF-8 FILE > NEW"
@@ -152,10 +152,10 @@ NO_LINES: tuple[tuple[bytes, str, str], ...] = (
 
 
 def opener_of(head: bytes, suffix: str) -> Opener | None:
-    """Return what decompresses a file; None if it is not compressed.
+    """Return the function that opens a compressed file; None if it is not compressed.
 
     Args:
-        head: Its first bytes.
+        head: The first bytes of the file.
         suffix: The suffix of its name, with the dot, in small letters.
     """
     return next((opener for magic, opener in OPENERS if head.startswith(magic)), SUFFIXES.get(suffix))
@@ -166,37 +166,37 @@ def why_damaged(suffix: str, why: object) -> str:
 
     Args:
         suffix: The suffix of its name, in small letters.
-        why: How that was noticed, such as the error that reading it has raised.
+        why: The error that reading it has raised, or how else that was noticed.
     """
     kind = f", or is no {suffix} file" if suffix in SUFFIXES else ""
     return f"is damaged, or was not written to its end{kind} ({why}); make or copy it again"
 
 
 def why_no_lines(content: bytes) -> str:
-    """Return what a content is that has no lines, and what to do, as the end of a sentence that
-    begins with "it is"; "" if it may have lines.
+    """Return why a content has no lines, and what to do, as the end of a sentence that begins with
+    "it is"; "" if it may have lines.
 
     Args:
-        content: How it begins, decompressed; as many bytes as there are at hand.
+        content: The beginning of the decompressed content, of any length.
     """
     for magic, what, how in NO_LINES:
         if content.startswith(magic):
             return f"{what}; convert it first: {how}" if " " in how and "FILE" in how else f"{what}; {how}"
     head = content[:HEAD_BYTES]
-    mostly_blank = len(head) > FEWEST_BYTES and BLANK_SHARE * len(head) < head.count(0) < len(head)
+    mostly_blank = len(head) > FEWEST_BYTES and ZERO_FRACTION * len(head) < head.count(0) < len(head)
     if mostly_blank or any(_every_second_is_blank(head, first) for first in (0, 1)):
         return (
             "full of zero bytes, as text in UTF-16 or UTF-32 without a byte order mark is; convert it first: "
             f"{ICONV.format('UTF-16LE')}"
         )
-    # A CR in quotes is part of a field of CSV: such a row, without a line end, is no old Mac's.
+    # A CR in quotes is part of a CSV field: it is no line end, and does not count.
     if b"\n" not in content and QUOTED_FIELD.sub(b"", content).count(b"\r") >= FEWEST_CRS:
         return "a text whose lines end with CR alone, as on old Macs; convert it first: tr '\\r' '\\n' < FILE > NEW"
     return ""
 
 
 def _every_second_is_blank(head: bytes, first: int) -> bool:
-    """Return whether a content, however short, has a zero byte at each second place and nowhere
-    else, as Latin letters in UTF-16 have.
+    """Return whether every second byte of a content is zero and no other is, as with Latin letters
+    in UTF-16. A short content can be judged so, too.
     """
     return len(head) >= FEWEST_CHARACTERS * 2 and not any(head[first::2]) and 0 not in head[1 - first :: 2]

@@ -1,8 +1,8 @@
-"""What ``taskmaster.sources`` gives for a file: an object that yields its lines, rows or values as
-jobs, and goes on after any of their keys.
+"""The sources that ``taskmaster.sources`` returns for a file: they yield its lines, rows or values
+as jobs, and resume after any of their keys.
 
-A line or row that cannot be read is an error with the file and the byte, or is left out, counted
-and said at the end of the run, if that was asked for.
+A line or row that cannot be read raises an error with the file and the byte; or, if the user asked
+for that, it is left out, counted, and listed at the end of the run.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ __all__ = ["CsvRows", "FileSource", "JsonLines", "Lines"]
 logger = clean_logger(__name__)
 
 LOST_QUOTE = ("unexpected end of data", "field larger than field limit")
-"""What ``csv`` says when a quote has no end near it."""
-
+"""Texts of the errors that ``csv`` raises when a quote has no end near it."""
 
 ONE_DOCUMENT = (
     "each line has to be a job of its own. If the file is one JSON document, make lines of it: jq -c '.[]' FILE > NEW"
 )
-"""What cures a file that is JSON and not JSON lines."""
+"""The cure for a file of JSON instead of JSON Lines."""
 
 
 class FileSource(ABC):
@@ -47,13 +46,13 @@ class FileSource(ABC):
         path: The path of the file.
         encoding: The encoding of its text.
         max_line: Most bytes of a line.
-        bad: What becomes of lines and rows that cannot be read.
+        bad: Counts lines and rows that cannot be read, or refuses them.
     """
 
     sure_of_keys = True
-    """Keys are made here, and grow: the master need not look at each of them."""
+    """Each key is higher than the one before: the master need not check that."""
     checks_last = True
-    """The file may be another one than that which the key is of, or may have been changed."""
+    """``iterate`` refuses a key of another file, or of a file that was changed."""
 
     def __init__(self, path: str | os.PathLike[str], encoding: TextEncoding, max_line: int, bad: BadLines) -> None:
         self._path = _path_of(path)
@@ -64,13 +63,13 @@ class FileSource(ABC):
         self._lost_bytes = 0
 
     def bounds(self, known: Any) -> int | None:
-        """Return the most bytes that the file has had when a session began, and notice when it has
-        fewer now: what was cut off is not read, and the run would be done without a word.
+        """Return the largest size that the file had at the beginning of a session. Warn if it is
+        smaller now: without that, lines that were cut off would be missed silently.
         """
         try:
             size = os.stat(self._path).st_size  # noqa: PTH116  # as the user has spelled it
         except OSError:
-            return None  # what is wrong is said when it is opened
+            return None  # opening the file raises the error
         if type(known) is not int:
             return size
         self._lost_bytes = max(0, known - size)
@@ -79,13 +78,13 @@ class FileSource(ABC):
         return max(known, size)
 
     def iterate(self, last: Any = None) -> Iterator[Job]:
-        """Yield the jobs, those behind ``last`` if it is given.
+        """Yield the jobs, those after ``last`` if it is given.
 
         Raises:
             UsageError: There is no such file, or it is no text.
-            StateRefused: It is not the one that ``last`` comes from, or was changed before that
-                place.
-            SourceError: It cannot be read on, does not hold what it should, or is being changed.
+            StateRefused: It is not the file that ``last`` comes from, or was changed before that
+                position.
+            SourceError: It cannot be read on, has a bad line or row, or is being changed.
         """
         self._bad.begin()
         with self._open() as file:
@@ -101,28 +100,28 @@ class FileSource(ABC):
                 self._bad.check_some_good(file.path)
 
     def remarks(self) -> list[str]:
-        """Return what was left out, for the end of the run."""
+        """Return the lines to print at the end of the run about what was left out."""
         return [*([self._shorter()] if self._lost_bytes else []), *self._bad.remarks(self._path)]
 
     def total(self) -> int | None:
-        """Return None: the file would have to be read for it."""
+        """Return None: only reading the whole file would tell the number of its lines."""
         return None
 
     def position(self, key: Any) -> float | None:
-        """Return how much of the file lies before a key, 0 to 1; None while reading has not begun,
-        and for what is no key of a file. Any thread may ask.
+        """Return the fraction of the file before a key, 0 to 1; None before the reading has begun,
+        and for a key that is none of a file. Any thread may call it.
         """
         return self._file.fraction_before(key[0]) if self._file is not None and _is_file_key(key) else None
 
     @abstractmethod
     def _jobs(self, file: ResumableFile) -> Iterator[Job]:
-        """Return the jobs from where the file is."""
+        """Return the jobs from the file's position on."""
 
     def _shorter(self) -> str:
         return (
             f"{self._path} has {show_count(self._lost_bytes, 'byte')} less than in an earlier session of this run. "
-            "Where lines were mended, that is all; where its end was cut off, as of a copy, what is missing is not "
-            "read: put the whole file there, and give the same command again."
+            "That is fine if lines were corrected. If its end was cut off, as of an incomplete copy, the missing lines "
+            "are not read: put the whole file there, and give the same command again."
         )
 
     def _open(self) -> ResumableFile:
@@ -145,7 +144,7 @@ class FileSource(ABC):
 
 
 class Lines(FileSource):
-    """What ``lines`` returns."""
+    """The source that ``lines`` returns."""
 
     def _jobs(self, file: ResumableFile) -> Iterator[Job]:
         for piece in file.pieces():
@@ -157,7 +156,7 @@ class Lines(FileSource):
                 yield from _lines_of(piece, text, file.at)
 
     def _one_by_one(self, file: ResumableFile, piece: bytes) -> Iterator[Job]:
-        """Yield the lines of a piece, one of which at least is no text."""
+        """Yield the lines of a piece in which at least one line is no text."""
         walk = _Walk(file, self._encoding, self._not_text)
         for line in walk.of(piece):
             if (not_text := walk.take_error()) is not None:
@@ -167,7 +166,7 @@ class Lines(FileSource):
 
 
 class CsvRows(FileSource):
-    """What ``csv_rows`` returns."""
+    """The source that ``csv_rows`` returns."""
 
     def __init__(
         self,
@@ -180,19 +179,19 @@ class CsvRows(FileSource):
         header: bool,
     ) -> None:
         super().__init__(path, encoding, max_line, bad)
-        csv.reader((), **dialect)  # here, so that an unknown option fails where it was written
+        csv.reader((), **dialect)  # here, so that an unknown option fails at the line that gives it
         end = dialect.get("lineterminator", "\n")
         if end not in ("\n", "\r\n"):
             raise UsageError(
                 f"lineterminator={end!r}: lines end with LF or CR LF, and csv.reader knows no "
-                f"others, so that all of the file would be its header. Convert it first: tr {end!r} '\\n' < FILE > NEW."
+                f"others: the whole file would be its header. Convert it first: tr {end!r} '\\n' < FILE > NEW."
             )
         self._dialect = dialect
         self._header = header
         self._names = Header(self._path, ())
 
     def remarks(self) -> list[str]:
-        """Return what was left out, and what is odd about the header, for the end of the run."""
+        """Return the lines to print at the end of the run, about left-out rows and the header."""
         return [*super().remarks(), *self._names.remarks()]
 
     def _jobs(self, file: ResumableFile) -> Iterator[Job]:
@@ -213,8 +212,8 @@ class CsvRows(FileSource):
             self._bad.leave_out(file.error(begin, what))
 
     def _first_row(self) -> list[str]:
-        """Return the row that says how many fields there are, and what they are called; it is never
-        left out.
+        """Return the first row, which tells the number of fields and, with a header, their names.
+        An error in it is never left out.
         """
         with ResumableFile(self._path, self._max_line, self._encoding.mark) as file:
             walk = _Walk(file, self._encoding, self._not_text)
@@ -230,7 +229,9 @@ class CsvRows(FileSource):
     def _rows(
         self, file: ResumableFile, walk: _Walk, bad: Callable[[SourceError], None]
     ) -> Iterator[tuple[int, list[str]]]:
-        """Yield where each row begins, and its fields; ``walk`` is right behind it."""
+        """Yield the byte at which each row begins, and its fields. ``walk.at`` is then the key
+        right behind the row.
+        """
         reader = csv.reader(walk.of_file(), **self._dialect)
         while True:
             begin = walk.at[0]
@@ -241,7 +242,7 @@ class CsvRows(FileSource):
             except csv.Error as exc:
                 error = walk.take_error() or file.error(begin, f"this is not CSV: {_said(exc)}")
                 if any(words in str(exc) for words in LOST_QUOTE):
-                    # All that lies behind the quote may be in it: that is too much to leave out.
+                    # The rest of the file may be inside that quote: that is too much to leave out.
                     raise error from None
                 bad(error)
                 continue
@@ -252,13 +253,13 @@ class CsvRows(FileSource):
 
 
 class JsonLines(FileSource):
-    """What ``jsonl`` returns."""
+    """The source that ``jsonl`` returns."""
 
     def _jobs(self, file: ResumableFile) -> Iterator[Job]:
         walk = _Walk(file, self._encoding, self._not_text)
         begin = walk.at[0]
-        first = begin == 0  # this is the first line of the file that is not blank
-        array: Job | None = None  # that line, if it may be a whole document
+        first = begin == 0  # no line of the file that is not blank was read yet
+        array: Job | None = None  # the first line, if it may be a whole document
         for line in walk.of_file():
             if (not_text := walk.take_error()) is not None:
                 self._bad.leave_out(not_text)
@@ -285,7 +286,7 @@ class JsonLines(FileSource):
 
 
 def _begins_document(line: str) -> bool:
-    """Tell whether the first line of a file is that of a document of several lines."""
+    """Return whether the first line of a file begins a JSON document of several lines."""
     return line in ("[", "{") or (line[0] == "[" and line[-1] == ",")
 
 
@@ -294,12 +295,12 @@ def _is_file_key(key: Any) -> TypeGuard[FileKey]:
 
 
 class _Walk:
-    """The lines of a file one by one, as text with their ends.
+    """The lines of a file one by one, as text with their line ends.
 
     Args:
-        file: Where they are.
+        file: The file.
         encoding: The encoding of the text.
-        not_text: Makes an error of a line that is none.
+        not_text: Function that makes an error for a line that is no text.
 
     Attributes:
         at: The key right behind the newest line.
@@ -318,17 +319,19 @@ class _Walk:
         self._not_text = not_text
 
     def of_file(self) -> Iterator[str]:
-        """Yield all that are left."""
+        """Yield all lines from the file's position on."""
         for piece in self._file.pieces():
             yield from self.of(piece)
 
     def take_error(self) -> SourceError | None:
-        """Return what was wrong with a line that was no text, since this was last asked."""
+        """Return the error of the first line that was no text since the last call; None if all
+        were.
+        """
         error, self._error = self._error, None
         return error
 
     def of(self, piece: bytes) -> Iterator[str]:
-        """Yield those of a piece."""
+        """Yield the lines of a piece."""
         position, crc, stamp = self._file.at
         for line in io.BytesIO(piece):
             try:
@@ -343,10 +346,10 @@ class _Walk:
 
 
 def _path_of(path: object) -> str:
-    """Return the name of a file as a text.
+    """Return the path of a file as a text.
 
     Raises:
-        UsageError: It is no name of a file.
+        UsageError: It is no path.
     """
     if not isinstance(path, (str, bytes, os.PathLike)) or b"\0" in os.fsencode(path) or not os.fsencode(path):
         raise UsageError(
@@ -361,7 +364,7 @@ def _raise(error: SourceError) -> None:
 
 
 def _said(exc: csv.Error) -> str:
-    """Return what is wrong with a row, as somebody can mend it who did not open the file."""
+    """Return a ``csv`` error with a cure for the user, who did not open the file."""
     if "universal-newline" in str(exc) or "new-line character" in str(exc):
         return (
             "a CR stands alone in it, outside of quotes; if the lines of the file end so, as on old Macs, convert it: "
@@ -372,8 +375,8 @@ def _said(exc: csv.Error) -> str:
 
 
 def _lines_of(piece: bytes, text: str, at: FileKey) -> Iterator[Job]:
-    """Return the jobs of whole lines. All loops but one are C's: this is what a run over short
-    lines pays for.
+    """Return the jobs of whole lines. All loops but one run in C: with short lines, this function
+    takes most of the master's time.
     """
     position, crc, stamp = at
     pieces = io.BytesIO(piece).readlines()

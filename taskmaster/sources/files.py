@@ -1,7 +1,7 @@
-"""Files as sources of jobs: lines, rows of CSV, lines of JSON. A run over a hundred gigabytes
-resumes by seeking.
+"""Files as sources of jobs: lines, CSV rows, JSON Lines. A run over a hundred gigabytes resumes by
+seeking.
 
-Used in a user's module, as ``get_jobs`` or as what it returns::
+A user's module takes one of the functions' results as ``get_jobs``, or returns it from there::
 
     from taskmaster import sources
 
@@ -10,33 +10,32 @@ Used in a user's module, as ``get_jobs`` or as what it returns::
     def get_jobs(path):                           # tm-run mod.py 8 path=people.csv
         return sources.csv_rows(path, delimiter=";")
 
-Nothing is opened until the master reads, in the thread in which it reads: slaves need not have the
-file.
+Only the master opens the file, when it begins to read: slaves need not have it.
 
-**Keys.** A job's key is the place right behind its line or record: position in bytes, CRC-32 of all
-that lies before it, and a stamp of the file's size and times of change when the run was begun.
+**Keys.** A job's key is the position right behind its line or record: the number of bytes before
+it, their CRC-32, and a stamp of the file's size and times of change when the run was begun.
 Positions grow, so no two keys are equal.
 
-**What is noticed.** On a resume the size and both times of change (of the content, and of the
-inode) are looked at. If they are as they were, the file is taken for unchanged and read on from the
-position at once. If not (it was copied, appended to, touched, edited), all that lies before the
-position is read once more, as fast as the disk gives it, and the run is refused (exit 5) if a byte
-of it differs. Keys keep the stamp of the beginning, so that what was settled above the watermark is
-recognised. Not noticed is one change in four billion. What lies behind the position may change as
-it likes: it was not read.
+**Changes between sessions.** On a resume, the size and both times of change (of the content, and of
+the inode) are compared. If they are the same, the file is taken for unchanged and read on from the
+position. If not (it was copied, appended to, touched, edited), all bytes before the position are
+read again, at the speed of the disk, and the run is refused (exit 5) if their checksum differs; one
+change in four billion is not noticed. Keys keep the stamp of the run's beginning, so that jobs that
+were settled above the watermark are recognised. The file may change after the position, which was
+not read yet.
 
-**While it is read** the file may grow, and nothing else: it is read up to the size that it had when
-reading began. If it becomes shorter, if it is another file, or if what was read is not in it any
-more, the source fails (exit 1).
+**Changes while it is read.** The file may grow: it is read up to the size that it had when the
+reading began. If it becomes shorter, is replaced by another file, or if what was read has changed,
+the source fails (exit 1).
 
 **Lines** end with LF or CR LF. A CR alone is text. The last line need not have an end; but if the
-file has grown meanwhile, it is left for the next session, for it may be half a line.
+file has grown meanwhile, that line is left for the next session, because it may be incomplete.
 
-**Compressed files** (of gzip, bzip2, xz, and zstd with the extra ``zstd``; told by their first
+**Compressed files** (gzip, bzip2, xz, and zstd with the extra ``zstd``; recognised by their first
 bytes) are decompressed as they are read, and positions are those of their content. A resumed run
-has to decompress all that lies before its position, some hundred megabytes a second; what was
-changed there is found whatever the stamp says. They must not grow while they are read, and must be
-whole: behind their last member there may be zero bytes, and nothing else.
+decompresses all that comes before its position, a few hundred megabytes a second, and notices any
+change in it. Such a file must not grow while it is read, and must be complete: after its last
+member, only zero bytes may follow.
 """
 
 from __future__ import annotations
@@ -61,21 +60,22 @@ def lines(
     skip_bad: bool | int = False,
     max_line: int = MAX_LINE_BYTES,
 ) -> Lines:
-    """Return a source in which each line of a text file is a job: a str without the line's end.
-    Empty lines are jobs too.
+    """Return a source in which each line of a text file is a job: a str without the line end. Empty
+    lines are jobs, too.
 
     Args:
         path: The path of the file, as the master finds it.
-        encoding: The encoding of the text: UTF-8, or any other that has ASCII's characters as
-            single bytes. A byte order mark at the beginning of UTF-8 is no part of the text.
-        errors: What becomes of bytes that are no text, as for ``open``: ``"strict"`` ends the run,
-            ``"replace"``, ``"backslashreplace"`` and others give a text all the same.
-        skip_bad: Leave lines out that are no text or too long, and count and list them at the end
-            of the run; True: all of them; a number: at most that many.
-        max_line: Most bytes of a line; a longer one is an error.
+        encoding: The encoding of the text: UTF-8, or any other in which ASCII's characters are the
+            same single bytes. A byte order mark at the beginning of UTF-8 is no part of the text.
+        errors: How bytes that are no text are treated, as for ``open``: ``"strict"`` ends the run;
+            ``"replace"``, ``"backslashreplace"`` and others make a text of them.
+        skip_bad: Whether to leave out lines that are no text or too long, which are then counted,
+            and listed at the end of the run; True: all of them; a number: at most that many.
+        max_line: Most bytes of a line; a longer line is an error.
 
     Raises:
-        UsageError: The encoding or ``errors`` is unknown, or such that lines cannot be found in it.
+        UsageError: The encoding or ``errors`` is unknown, or lines cannot be found in that
+            encoding.
 
     Example::
 
@@ -87,7 +87,7 @@ def lines(
     return Lines(path, TextEncoding(encoding, errors), max_line, BadLines(skip_bad))
 
 
-def csv_rows(  # what a file of CSV may be like
+def csv_rows(
     path: str | os.PathLike[str],
     *,
     header: bool = True,
@@ -100,25 +100,25 @@ def csv_rows(  # what a file of CSV may be like
     """Return a source in which each row of a CSV file is a job: a dict of str with the names of the
     first row, or a tuple of str.
 
-    A quoted field may hold line ends. Empty rows are left out. All rows must have as many fields as
-    the first.
+    A quoted field may contain line ends. Empty rows are left out. All rows must have as many fields
+    as the first.
 
     Args:
         path: The path of the file, as the master finds it.
-        header: The first row has the names of the columns, and rows are dicts; otherwise it is a
-            row like all, and rows are tuples.
+        header: Whether the first row has the names of the columns, and rows are dicts; if not, it
+            is a job like the others, and rows are tuples.
         encoding: As for ``lines``.
         errors: As for ``lines``.
-        skip_bad: Leave rows out that are no text, no CSV, or have more or fewer fields than the
-            first, as for ``lines``. A quote without its end is an error all the same.
+        skip_bad: Whether to leave out rows that are no text, no CSV, or have more or fewer fields
+            than the first, as for ``lines``. A quote without an end is always an error.
         max_line: Most bytes of a line of the file.
-        **dialect: What ``csv.reader`` takes: ``delimiter=";"``, ``quotechar``,
+        **dialect: Options of ``csv.reader``: ``delimiter=";"``, ``quotechar``,
             ``dialect="excel-tab"`` and so on. Quotes that do not match are errors, unless
             ``strict=False``.
 
     Raises:
         UsageError: As for ``lines``.
-        TypeError: ``csv.reader`` does not take that.
+        TypeError: ``csv.reader`` has no such option.
 
     Example::
 
@@ -140,14 +140,14 @@ def jsonl(
     skip_bad: bool | int = False,
     max_line: int = MAX_LINE_BYTES,
 ) -> JsonLines:
-    """Return a source in which each line of a JSON Lines file is a job: what ``json.loads`` makes
-    of it. Blank lines are left out.
+    """Return a source in which each line of a JSON Lines file is a job: the value that
+    ``json.loads`` returns for it. Blank lines are left out.
 
     Args:
         path: The path of the file, as the master finds it.
         encoding: As for ``lines``.
         errors: As for ``lines``.
-        skip_bad: Leave lines out that are no text or no JSON, as for ``lines``.
+        skip_bad: Whether to leave out lines that are no text or no JSON, as for ``lines``.
         max_line: Most bytes of a line.
 
     Raises:

@@ -1,8 +1,8 @@
-"""What a range takes beside its rows. Pure.
+"""The time of a range that does not depend on its rows: its fixed cost. Pure.
 
-The way to the server and back with each statement, its plan and the commit take their time however
-few rows a range has. Where a range is to be no longer than that, it would have hardly any rows, and
-a run would cost others as much for next to nothing.
+Round trips to the server, planning and the commit take the same time for few rows as for many. A
+range that may take no longer than that would have hardly any rows: the run would load the database
+as much, and get almost nothing done.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from statistics import median
 
 __all__ = ["FixedCost"]
 
-KEPT = 24  # measurements that count
-APART = 1.5  # times as many rows, from which on two ranges tell rows from the rest
-FEWEST_PAIRS = 10  # of such ranges, before anything is said
+KEPT = 24  # newest measurements that count
+APART = 1.5  # least ratio of the rows of two ranges for which their times are compared
+FEWEST_PAIRS = 10  # such pairs that an estimate needs
 
 
 class FixedCost:
-    """Tells it from ranges of different sizes.
+    """An estimate of the fixed cost, from ranges of different sizes.
 
-    It is where the line of Theil and Sen meets no rows: its slope is the median of the slopes
-    between all pairs (P. K. Sen, "Estimates of the Regression Coefficient Based on Kendall's Tau",
-    Journal of the American Statistical Association 63, 1968). A range that has waited for a lock,
-    or for a new connection, would draw a line of least squares far away.
+    It is the intercept of the Theil-Sen line, whose slope is the median of the slopes between all
+    pairs (P. K. Sen, "Estimates of the Regression Coefficient Based on Kendall's Tau", Journal of
+    the American Statistical Association 63, 1968). A range that has waited for a lock, or for a new
+    connection, would distort a line of least squares.
 
     Attributes:
-        seconds: What a range takes beside its rows; 0 as long as that is not known.
+        seconds: The fixed cost of a range; 0 while it is not known.
     """
 
     def __init__(self) -> None:
@@ -35,8 +35,8 @@ class FixedCost:
         self._measured: deque[tuple[float, float]] = deque(maxlen=KEPT)  # rows, seconds
 
     def note(self, rows: float, seconds: float) -> None:
-        """Note what a range of some rows has taken. Of ranges that are all of one size nothing is
-        learnt, and what is known stays.
+        """Note the time of a range. While all ranges have about the same number of rows, the
+        estimate stays as it is.
         """
         self._measured.append((rows, seconds))
         slopes = [

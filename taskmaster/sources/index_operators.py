@@ -1,4 +1,4 @@
-"""By which operators the indexes of a table order its columns, as PostgreSQL's catalog has it."""
+"""The operators by which a table's indexes order its columns, from PostgreSQL's catalog."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ JOIN pg_amop x ON x.amopfamily = o.opcfamily AND x.amopstrategy = 5
 JOIN pg_operator p ON p.oid = x.amopopr
 JOIN pg_namespace n ON n.oid = p.oprnamespace
 """
-"""Part of a statement, from FROM on: the indexed columns (``a``) whose index (``i``) has the
-default order of their type, the operator (``p``) that says "above" in it, and its schema (``n``).
+"""The end of a statement, from FROM on: the indexed columns (``a``) whose index (``i``) has the
+default order of their type, the "greater than" operator (``p``) of that order, and its schema
+(``n``).
 """

@@ -1,7 +1,7 @@
-"""Where a run over a table ends, and how far a key is on the way there.
+"""The bounds of a run over a table: its lowest and highest key, and how far a key is between them.
 
-What key ranges and rows by pages have in common. A run has an end, which is fixed when it is new:
-the highest key there is then. Rows that come later, above that key, are none of the run's.
+Sources of key ranges and of rows have this in common. The bounds are fixed when the run begins.
+Rows that are added later above the highest key do not belong to the run.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ __all__ = ["BoundedSource", "fraction"]
 
 logger = clean_logger(__name__)
 
-MOST_INTEGER = 2**63  # that a bigint holds
+BIGINT_LIMIT = 2**63  # a bigint is smaller
 
 
 def fraction(first: float, last: float, at: float) -> float | None:
-    """Return the fraction of the way from ``first`` to ``last`` at which ``at`` lies.
+    """Return at which fraction of the way from ``first`` to ``last`` the number ``at`` is.
 
-    None where one cannot reckon with them: NaN and infinity are keys like others.
+    None if one of them is NaN or infinite, which keys may be, or if the ends are equal.
     """
     if first == last or not all(map(math.isfinite, (first, last, at))):
         return None
@@ -31,30 +31,31 @@ def fraction(first: float, last: float, at: float) -> float | None:
 
 
 class BoundedSource(ABC):
-    """A source whose lowest and highest key are fixed when the run is new.
+    """A source whose lowest and highest key are fixed when the run begins.
 
-    A subclass says how the ends are read, and calls ``bounds`` before it reads if nobody else has.
+    A subclass reads the ends from its database, and calls ``bounds`` before it reads rows if the
+    master has not.
     """
 
     def __init__(self) -> None:
-        self._ends: tuple[Any, Any] | None = None  # lowest and highest key when the run was new
-        self._fixed = False
-        self._names: tuple[str, str] | None = None  # of a table of PostgreSQL and its key, once it was looked up
+        self._ends: tuple[Any, Any] | None = None  # lowest and highest key when the run began; None without rows
+        self._fixed = False  # whether ``bounds`` was called
+        self._names: tuple[str, str] | None = None  # SQL names of table and key in PostgreSQL, once they are known
 
     # -- what the master calls ---------------------------------------------------------------------
 
     def bounds(self, bound: Any) -> Any:
-        """Decide which rows belong to the run, or take over what was decided.
+        """Decide which rows belong to the run; in a resumed run, take over what was decided.
 
         Args:
-            bound: What this returned when the run was new; None if it is.
+            bound: What this returned when the run began; None in a new run.
 
         Returns:
-            The lowest and the highest key, and the order that they are in, if that can be told;
-            None if there is no row.
+            The lowest and the highest key and, if it is known, what their order depends on; None if
+            there is no row.
 
         Raises:
-            UsageError: The bound is none of this source's, or its keys are in another order now.
+            UsageError: The bound comes from another source, or its keys have another order now.
         """
         order = self._order()
         if bound is not None:
@@ -77,9 +78,8 @@ class BoundedSource(ABC):
         return self._fraction(key)
 
     def later(self) -> bool | None:
-        """Return whether there are rows above the run's end, which came after it was new.
-
-        None as long as that end is not fixed. Asked in the thread that iterates.
+        """Return whether rows were added above the run's end since it began; None if the end is not
+        fixed yet. The thread that iterates calls this.
         """
         if not self._fixed:
             return None
@@ -88,12 +88,12 @@ class BoundedSource(ABC):
         return self._is_below_another(self._ends[1])
 
     def probed(self) -> tuple[str, str, int, int] | None:
-        """Return how others read this table, for the probe of a pace: its name and its key as SQL
-        of PostgreSQL, and the lowest and highest key. None where that is not known yet, or where
-        keys are no whole numbers. Asked in another thread, which must not use a connection.
+        """Return what the probe of a pace needs to read this table: its name and its key as SQL of
+        PostgreSQL, and the lowest and highest key. None if they are not known yet, or if keys are
+        no whole numbers. Another thread calls this: it uses no connection.
         """
         ends, names = self._ends, self._names_in_sql()
-        if ends is None or names is None or not all(type(end) is int and abs(end) < MOST_INTEGER for end in ends):
+        if ends is None or names is None or not all(type(end) is int and abs(end) < BIGINT_LIMIT for end in ends):
             return None
         low, high = sorted(ends)
         return (*names, low, high)
@@ -101,8 +101,8 @@ class BoundedSource(ABC):
     # -- what the database says --------------------------------------------------------------------
 
     def _names_in_sql(self) -> tuple[str, str] | None:
-        """Return the names of the table and of its key in PostgreSQL; None elsewhere, or if they
-        are not known yet.
+        """Return the names of the table and of its key in PostgreSQL; None with another database,
+        or if they are not known yet.
         """
         return self._names
 
@@ -116,7 +116,7 @@ class BoundedSource(ABC):
 
     @abstractmethod
     def _check_end(self, key: Any) -> None:
-        """See that a key which an earlier session has noted is one of this source's.
+        """Check that a key from an earlier session is a key of this source.
 
         Raises:
             UsageError: It is not.
@@ -127,7 +127,9 @@ class BoundedSource(ABC):
         """Return whether keys are single numbers."""
 
     def _reads_all(self) -> bool:
-        """Return whether its ends are those of all rows, whatever callbacks have done to them."""
+        """Return whether the source reads all rows of its table, so that no callback can take a row
+        out of it by changing the row.
+        """
         return True
 
     def _order(self) -> str | None:
@@ -137,8 +139,8 @@ class BoundedSource(ABC):
     # -- inside ------------------------------------------------------------------------------------
 
     def _warn_of_older_copy(self, high: Any) -> None:
-        """Warn if the last rows of when the run was new are gone, as in a database that was
-        restored: what callbacks have done to the others may be gone, too.
+        """Warn if the last rows of the run are gone, as in a database that was restored from an
+        older copy: what callbacks have written to other rows may be gone, too.
         """
         if not self._reads_all():
             return
@@ -146,8 +148,8 @@ class BoundedSource(ABC):
         if newest is None or (newest != high and not self._is_below_another(high)):
             logger.warning(
                 "the %s ends at key %s, and ended at %s when this run was new: its last rows were deleted since, or "
-                "an older copy of the database was restored. Of such a copy, rows up to the last key are not read "
-                "again, although what was done to them is gone: begin anew with --reset.",
+                "an older copy of the database was restored. In such a copy, what was done to rows up to the last key "
+                "may be gone, and the run does not read them again: begin anew with --reset.",
                 repr(self),
                 repr(newest),
                 repr(high),
@@ -157,8 +159,8 @@ class BoundedSource(ABC):
         if former is not None and order is not None and former != order:
             raise UsageError(
                 f"The keys of the {self!r} are in another order than when this run was new: it was that of {former}, "
-                f"and is that of {order} now, so that what lies before the last key was not read, or was read already. "
-                "Start a new run with --reset, or change the key back."
+                f"and is that of {order} now, so that rows before the last key may not have been read, and rows after "
+                "it may have been read already. Start a new run with --reset, or change the key back."
             )
 
     def _fraction(self, key: Any, *, descending: bool = False) -> float | None:

@@ -1,10 +1,11 @@
-"""Key ranges as jobs, whatever database they are of: how many rows the next one has, where it ends,
-and its halves.
+"""Key ranges as jobs, for any database: how many rows the next range has, where it ends, and how it
+is split.
 
-What ``taskmaster.postgres.ranges`` and ``taskmaster.django_orm.ranges`` have in common; they say
-how a border is read and what the callback gets. The number of rows of a range follows the time that
-ranges take in the workers. A resumed run could therefore not draw the same borders again, and takes
-them from its state (``parked``, see ``taskmaster.master.broker.write_ahead``).
+``taskmaster.postgres.ranges`` and ``taskmaster.django_orm.ranges`` have this in common; they
+themselves read the borders, and make the object that the callback gets. The number of rows of a
+range follows from the time that ranges take in the workers. A resumed run could not find the same
+borders again, so that it takes them from its state (``parked``, see
+``taskmaster.master.broker.write_ahead``).
 """
 
 from __future__ import annotations
@@ -23,22 +24,21 @@ from taskmaster.sources.key_bounds import BoundedSource
 
 __all__ = ["RangeSource"]
 
-MOST_ROWS_OF_RANGE = 1_000_000  # most rows of a range
+MOST_ROWS_OF_RANGE = 1_000_000
 GROWTH_FACTOR = 2.0  # the next range has at most this many times the rows of the largest one measured
-RECENT_TIMES = 5  # measurements whose median counts: a lock that one waits for, or a new connection, is one of them
-GROWN = 1.25  # times as large as those before it, from which on a range's time counts alone
-LEAST_OF_FIXED = 2.0  # times what a range takes beside its rows, that it is to take at least
-MOST_UNMEASURED = 10_000  # ranges whose number of rows is remembered until they are measured
+RECENT_TIMES = 5  # newest measurements whose median counts: a single wait for a lock does not change it
+GROWN = 1.25  # a range with this many times the rows of those before it makes their measurements obsolete
+LEAST_OF_FIXED = 2.0  # a range is to take at least this many times its fixed cost
+MOST_UNMEASURED = 10_000  # most ranges whose number of rows is remembered until they are measured
 
 
 class RangeSource(BoundedSource):
-    """A source with ``iterate(last)``, as ``taskmaster.master.reading.source`` wants it; a job's
-    key is (lo, hi).
+    """A source of ranges, whose keys are (lo, hi); see ``taskmaster.master.reading.source`` for its
+    methods.
 
     Args:
         rows: How many rows the first ranges have.
-        target: Seconds that a range should take in a worker; None: the number of rows stays as it
-            is.
+        target: Seconds that a range should take in a worker; None: all ranges have ``rows`` rows.
 
     Raises:
         UsageError: An argument makes no sense.
@@ -57,16 +57,16 @@ class RangeSource(BoundedSource):
         super().__init__()
         self._rows = self._first_rows = rows
         self._target = target
-        self._lent: float | None = None  # a shorter target
+        self._lent: float | None = None  # a shorter target for now
         self._measured: deque[tuple[float, float]] = deque(maxlen=RECENT_TIMES)  # rows of a range, rows a second
         self._fixed_cost = FixedCost()
-        self._largest = rows  # rows of a range that was measured
-        self._open: dict[Any, int] = {}  # rows of ranges that were not measured yet, by key
+        self._largest = rows  # rows of the largest range that was measured
+        self._open: dict[Any, int] = {}  # rows of the ranges that were not measured yet, by key
 
     # -- what the master calls ---------------------------------------------------------------------
 
     def iterate(self, last: Any) -> Iterator[Job]:
-        """Return the ranges after one, or all of them."""
+        """Return the ranges after the one with a key; all of them for None."""
         begin = None if last is None else self._parsed(last)[1]
         if not self._fixed:
             self.bounds(None)
@@ -75,28 +75,29 @@ class RangeSource(BoundedSource):
     def split(self, key: Any) -> list[Job]:
         """Return a range in two parts, halves if possible; nothing if its rows have one key."""
         lo, hi = self._parsed(key)
-        half = count = self._count(lo, hi)  # what was drawn may have lost rows since
+        half = count = self._count(lo, hi)  # counted: rows may have been deleted since it was made
         while half > 1:
-            # Where many rows have the highest key, the border at the half is that key: those before
-            # it are still to be told apart. Whether it is, the database says: NaN is not equal to
-            # itself in Python, and A may be a there.
+            # If many rows have the highest key, the border at the half is that key, and the range
+            # has to be cut before it. The database decides whether keys are equal: NaN is not equal
+            # to itself in Python, and "A" may equal "a" in the database.
             half //= 2
             middle = self._border(lo, hi, half)
             above = 0 if middle is None else self._count(middle, hi)
             if above:
                 self._open.pop(key, None)
                 return [self._job(lo, middle, max(half, count - above)), self._job(middle, hi, above)]
-        return []  # rows with one key cannot be told apart by it
+        return []  # all rows have the same key
 
     def took(self, jobs: Sequence[Any], seconds: float) -> None:
-        """Give the next ranges as many rows as take the target, by what a worker has measured.
+        """Set the number of rows of the next ranges, so that each takes the target, by the time
+        that a worker has measured.
 
         Args:
-            jobs: Keys of ranges that were done one after the other.
-            seconds: How long that took.
+            jobs: The keys of ranges that were done one after the other.
+            seconds: The time that they took together.
         """
         counts = [self._open.pop(key, 0) for key in jobs]
-        target, lent = self._target, self._lent  # once: another thread lends, and takes back
+        target, lent = self._target, self._lent  # read once: another thread may change it
         if target is None or not all(counts) or seconds <= 0:
             return  # the number of rows of a range from an earlier session is unknown
         size = fmean(counts)
@@ -104,8 +105,8 @@ class RangeSource(BoundedSource):
             self._fixed_cost.note(size, seconds / len(counts))
             target = min(target, max(lent, LEAST_OF_FIXED * self._fixed_cost.seconds))
         if size > GROWN * max((rows for rows, _ in self._measured), default=0.0):
-            # Each range has a cost that does not grow with its rows. So small ranges are slow for
-            # each row, and what they took would keep the next ones small.
+            # With its fixed cost, a small range takes more time for each row: measurements of small
+            # ranges would keep the next ones small.
             self._measured.clear()
         self._measured.append((size, sum(counts) / seconds))
         self._largest = max(self._largest, *counts) if seconds / len(counts) < target else max(counts)
@@ -113,22 +114,25 @@ class RangeSource(BoundedSource):
         self._rows = max(1, min(wanted, int(GROWTH_FACTOR * self._largest), MOST_ROWS_OF_RANGE))
 
     def lend_target(self, seconds: float | None) -> None:
-        """Let the next ranges take no longer than ``seconds``, to spare others; None: as long as
-        the user has said. Ranges of a fixed size stay as they are. Before one was measured, they
-        have fewer rows in proportion. No range is made so short that most of its time is its fixed
-        cost: it takes twice that cost at least, but never more than the target.
+        """Make the next ranges shorter for now, for the sake of the database's other users.
+
+        Args:
+            seconds: Longest time that a range should take; None: the user's target again. It is
+                not undercut by twice the fixed cost, so that a range does not spend most of its
+                time on that. Before a range was measured, the number of rows is cut in proportion.
+                Without a target, nothing changes.
         """
         self._lent = seconds
         if self._target is not None and not self._measured:
-            part = 1.0 if seconds is None else min(1.0, seconds / self._target)
-            self._rows = max(1, int(part * self._first_rows))
+            scale = 1.0 if seconds is None else min(1.0, seconds / self._target)
+            self._rows = max(1, int(scale * self._first_rows))
 
     def position(self, key: Any) -> float | None:
         """Return the fraction of the keys up to a range's end; None where keys are no numbers."""
         return self._fraction(key[1])
 
     def extent(self, key: Any) -> float | None:
-        """Return the fraction of the keys that is in a range; None where keys are no numbers."""
+        """Return the fraction of all keys that a range has; None where keys are no numbers."""
         lo, hi = key
         end = self._fraction(hi)
         begin = 0.0 if lo is None else self._fraction(lo)
@@ -179,9 +183,9 @@ class RangeSource(BoundedSource):
         while self._ends is not None and lo != self._ends[1]:
             count = self._rows
             hi = self._border(lo, self._ends[1], count)
-            if hi is None:  # less than a whole range before the end of the run: the last one
+            if hi is None:  # fewer rows than a whole range are left: this is the last one
                 yield self._job(lo, self._ends[1], count)
-                return  # not told by comparing: NaN is a key, and never equal to itself
+                return  # by hand: the loop's comparison would not end at the key NaN
             yield self._job(lo, hi, count)
             lo = hi
 

@@ -1,8 +1,8 @@
-"""Rows by pages along a key, whatever database they are of: how many rows the next page has, and
-where the walk ends.
+"""Rows in pages in the order of a key (keyset pagination), for any database: how many rows the next
+page has, and when reading ends.
 
-What ``taskmaster.postgres.rows`` and ``taskmaster.django_orm.rows`` have in common; they say how a
-page is read. A page that takes the server too long is asked for again with fewer rows.
+``taskmaster.postgres.rows`` and ``taskmaster.django_orm.rows`` have this in common; they themselves
+read a page. A page that takes the server too long is asked for again with fewer rows.
 """
 
 from __future__ import annotations
@@ -22,26 +22,28 @@ __all__ = ["FIRST_PAGE_ROWS", "PAGE_BYTES", "SAMPLED_ROWS", "KeysetSource", "Row
 logger = clean_logger(__name__)
 
 PAGE_BYTES = 8 * 1024 * 1024
-"""About what a page takes in memory; the master may hold three pages."""
+"""About how many bytes a page takes in memory; the master may hold three pages."""
 
 FIRST_PAGE_ROWS = 100
 """Rows of the first page, while the size of a row is unknown."""
 
 SAMPLED_ROWS = 8
-"""Rows of a page that are weighed to estimate the size of all."""
+"""Rows of a page that are measured to estimate the size of all."""
 
-SHRINK = 4  # a page that was too slow makes the next one this many times smaller
-GROWTH = 8  # part of a page's rows by which the next one has more: what was too slow once costs as much again
+SHRINK = 4  # after a page that was too slow, the next one has this many times fewer rows
+GROWTH = (
+    8  # after a page in time, the next one has an eighth more rows: slowly, as one that is too slow costs a time-out
+)
 
 
 @record()
 class RowsPage:
-    """What one query has given.
+    """The result of one query.
 
     Attributes:
         rows: The rows, in the order of their keys.
-        after: The key after which the next page begins; None: where this one began.
-        last: No page follows.
+        after: The key after which the next page begins; None: the same as for this page.
+        last: Whether no page follows.
     """
 
     rows: list[Any]
@@ -50,12 +52,12 @@ class RowsPage:
 
 
 class UnreadableRow:
-    """Stands for a row that the driver cannot turn into values of Python; its job fails alone.
+    """A placeholder for a row that the driver cannot turn into Python values; only its job fails.
 
-    It is raised where a worker opens the job, so that no callback meets it.
+    A worker that unpickles it gets an exception, so that no callback is called with it.
 
     Args:
-        why: What the exception says.
+        why: The text of the exception.
     """
 
     def __init__(self, why: str) -> None:
@@ -70,11 +72,11 @@ def _refuse(why: str) -> NoReturn:
 
 
 class KeysetSource(BoundedSource):
-    """A source with ``iterate(last)``, as ``taskmaster.master.reading.source`` wants it.
+    """A source of rows; see ``taskmaster.master.reading.source`` for its methods.
 
     Args:
         chunk: Most rows of a page.
-        descending: From the highest key to the lowest.
+        descending: Whether rows are read from the highest key to the lowest.
     """
 
     def __init__(self, chunk: int, *, descending: bool) -> None:
@@ -93,9 +95,10 @@ class KeysetSource(BoundedSource):
         """Read a page.
 
         Args:
-            after: The key after which it begins; None: at the beginning.
-            rows: Most of them that it may have.
-            within: Most rows that the server may look at, if it can be kept to a stretch of them.
+            after: The key after which the page begins; None: it begins with the first row.
+            rows: Most rows that the page may have.
+            within: Most rows that the server may read for it, where the query can be limited to a
+                stretch of the keys.
 
         Raises:
             TooSlow: The server took too long, and fewer rows can be asked for.
@@ -112,8 +115,8 @@ class KeysetSource(BoundedSource):
     # -- inside ------------------------------------------------------------------------------------
 
     def _walk(self, after: Any) -> Iterator[list[Any]]:
-        """Read page after page."""
-        quick = self._chunk  # how many rows the server can look at in time
+        """Yield the rows page by page."""
+        quick = self._chunk  # how many rows the server can read in time
         while True:
             count = min(quick, self._most_rows())
             try:
@@ -123,7 +126,7 @@ class KeysetSource(BoundedSource):
                 fewer = show_count(quick, "row")
                 logger.warning("a page of %s was too slow, and is asked for again with %s: %s", self, fewer, exc)
                 continue
-            # Now: a callback may delete an object, and then it has no key any more.
+            # Before the rows are yielded: a deleted object has no key any more.
             after, last, rows = page.after if page.after is not None else after, page.last, page.rows
             del page
             yield rows

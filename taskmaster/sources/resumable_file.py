@@ -1,14 +1,13 @@
-"""A file that is read once, from its beginning or from where an earlier session was, and must not
-change meanwhile.
+"""A file that is read once, from its beginning or from the position of an earlier session, and must
+not change meanwhile.
 
-A place in a file is three numbers: how many bytes lie before it, the CRC-32 of all of them, and a
-stamp of the file's size and times of change when the run began. From one place to the next the
-checksum is carried on, so that it covers the file from its first byte without reading any byte
-twice.
+A key in a file is three numbers: the number of bytes before it, their CRC-32, and a stamp of the
+file's size and times of change when the run began. The checksum is carried on from key to key, so
+that it covers the file from its first byte without reading a byte twice.
 
-Guarantees: only whole lines are given out. Reading does not go on from a place if the content
-before it has changed since that place was taken, and it ends when the file changes meanwhile.
-Memory is bounded by the longest line.
+Guarantees: only whole lines are yielded. Reading does not go on from a key if the content before it
+has changed since, and it ends with an error if the file changes meanwhile. Memory is bounded by the
+longest line.
 """
 
 from __future__ import annotations
@@ -32,27 +31,27 @@ __all__ = ["FileKey", "ResumableFile"]
 
 logger = clean_logger(__name__)
 
-BLOCK = 256 * 1024  # bytes
-NOTICEABLE_BYTES = 1024**3  # reading these again takes seconds, which a person is told of
+BLOCK = 256 * 1024  # bytes of one read
+NOTICEABLE_BYTES = 1024**3  # reading more than these again takes seconds, and is logged as a warning
 
 FileKey = tuple[int, int, int]
-"""Position in bytes, CRC-32 of all that lies before it, and the stamp. In a compressed file, those
-of its content.
+"""Position in bytes, CRC-32 of the bytes before it, and the stamp. In a compressed file, position
+and CRC-32 are those of the decompressed content.
 """
 
 
 class ResumableFile:
-    """An open file; close it, or use it in a ``with`` statement.
+    """An open file, for a ``with`` statement.
 
     Args:
-        path: Where it is.
+        path: The path of the file.
         max_line: Most bytes of a line.
-        mark: Bytes that are not content if the file begins with them.
-        too_long: Called with the error of a line that is too long, which is left out then; None:
-            it is raised.
+        mark: A byte order mark, which is left out if the file begins with it.
+        too_long: Function that is called with the error of a line that is too long, which is then
+            left out; None: the error is raised.
 
     Attributes:
-        path: As an absolute one.
+        path: The absolute path.
         at: The key of the beginning of the newest piece.
 
     Raises:
@@ -88,7 +87,7 @@ class ResumableFile:
                 f"The file {self.path} cannot be read: {exc.strerror}. It is read by the master alone; give the path "
                 "by which that machine knows it."
             ) from None
-        # Of the open file: under its name there may be another one by now, which the first look
+        # fstat of the open file: its path may lead to another file by now, which the first check
         # notices.
         self._seen = os.fstat(self._raw.fileno())
         self._bound = self._seen.st_size
@@ -104,11 +103,11 @@ class ResumableFile:
         self._scale = None if self._packed or not self._bound else 1.0 / self._bound
 
     def _opener(self, head: bytes) -> Opener | None:
-        """Return what decompresses the file; None if it is not compressed.
+        """Return the function that opens a compressed file; None if it is not compressed.
 
         Raises:
-            UsageError: The file is none that a disk holds.
-            SourceError: It is empty, and called like a compressed one.
+            UsageError: The file is not on a disk, but made by the system.
+            SourceError: It is empty, and has the name of a compressed file.
         """
         if head and not self._bound:
             raise self._made_up("it has no bytes by its size, but some when it is read, as files in /proc have")
@@ -126,21 +125,21 @@ class ResumableFile:
         self._raw.close()
 
     def fraction_before(self, position: int) -> float | None:
-        """Return how much of the file lies before a position, 0 to 1; in a compressed one an
-        estimate; None if unknown.
+        """Return the fraction of the file before a position, 0 to 1, which is an estimate in a
+        compressed file; None if unknown.
         """
         return None if self._scale is None else min(1.0, position * self._scale)
 
-    # -- where an earlier session was --------------------------------------------------------------
+    # -- resuming ----------------------------------------------------------------------------------
 
     def resume_at(self, key: FileKey) -> None:
-        """Go on after a place, if what lies before it is what it was.
+        """Go on after a key, if the content before it is the same as then.
 
-        A file of the same size and times of change is not read again; any other is, up to the
-        place.
+        A file with the same size and times of change is not read again; any other file is, up to
+        the key's position.
 
         Raises:
-            StateRefused: It is not.
+            StateRefused: The content has changed.
         """
         position, crc, stamp = key
         if not self._packed and position > self._bound:
@@ -155,12 +154,14 @@ class ResumableFile:
             self._end_line()
 
     def _compare(self, position: int, crc: int) -> bytes:
-        """Read up to the position, and see whether it is what it was; gives the last byte before
-        it.
+        """Read up to the position, and compare the checksum; return the last byte before it.
+
+        Raises:
+            StateRefused: The content has changed.
         """
         logger.log(
             logging.WARNING if position > NOTICEABLE_BYTES else logging.INFO,
-            "the beginning of %s, %s, is read again, to see whether it is what it was: %s",
+            "the beginning of %s, %s, is read again, to check that it has not changed: %s",
             self.path,
             show_count(position, "byte", form=","),
             "it is compressed" if self._packed else "its size or a time of change differs",
@@ -175,8 +176,11 @@ class ResumableFile:
         return newest
 
     def _end_line(self) -> None:
-        """Read the end of the line before this position, which was the last and had no end: a
-        writer may have ended it since, not changed it.
+        """Read the line end that may follow now. The line before this position was the last one and
+        had no end; a writer may have added the end since, but nothing else.
+
+        Raises:
+            StateRefused: The line was continued.
         """
         position, crc, stamp = self.at
         end = self._read(1)
@@ -196,18 +200,18 @@ class ResumableFile:
     # -- reading -----------------------------------------------------------------------------------
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield whole lines, many in a piece, each with its end; the very last may have none.
-        ``at`` is where the newest piece begins.
+        """Yield pieces of many whole lines with their ends; the last line may have none. ``at`` is
+        the key of the newest piece's beginning.
 
         Raises:
             UsageError: The file has no lines: it is no text.
-            SourceError: The file cannot be read on, or it is being changed. What ``too_long``
-                raises for a line that is too long.
+            SourceError: The file cannot be read on, is being changed, or has a line that is too
+                long and is not left out.
         """
         held: list[bytes] = []
         size = 0
         first = self.at[0] == 0
-        dropping = False  # the rest of a line that is too long
+        dropping = False  # whether the rest of a line that is too long is being skipped
         while block := self._next_block(size):
             if first:
                 block = self._beginning(block)
@@ -227,15 +231,19 @@ class ResumableFile:
                 self._report_long()
                 self._advance(b"".join(held))
                 held, size, dropping = [], 0, True
-        # If the file has grown meanwhile, the line may be one whose end was not written yet: it is
-        # left for later.
+        # If the file has grown meanwhile, the last line may not be complete: it is left for the
+        # next session.
         if size and not self._grown:
             yield from self._whole(b"".join(held))
         if self._grown:
             self._verify()
 
     def _beginning(self, block: bytes) -> bytes:
-        """Return the first block without its mark, if it is of a text."""
+        """Return the first block without the byte order mark.
+
+        Raises:
+            UsageError: The file has no lines: it is no text.
+        """
         whole = len(block) < BLOCK
         why = why_no_lines(block) if whole or len(block) >= HEAD_BYTES else ""
         if why:
@@ -247,7 +255,7 @@ class ResumableFile:
         return block
 
     def _whole(self, piece: bytes) -> Iterator[bytes]:
-        """Yield a piece, without lines that are too long."""
+        """Yield a piece, in parts where a line that is too long is left out."""
         while len(piece) > self._max_line:
             ends = accumulate(map(len, io.BytesIO(piece)), initial=0)
             found = next(((begin, end) for begin, end in pairwise(ends) if end - begin > self._max_line), None)
@@ -265,7 +273,7 @@ class ResumableFile:
             self._advance(piece)
 
     def _report_long(self) -> None:
-        """Raise that the line that begins here is too long, unless it is to be left out."""
+        """Raise the error of a line that is too long, or pass it to ``too_long``."""
         error = self.error(
             self.at[0],
             f"a line has more than {show_count(self._max_line, 'byte')}: is it a text file? max_line= allows more",
@@ -308,7 +316,11 @@ class ResumableFile:
             ) from exc
 
     def _check_unchanged(self) -> None:
-        """See whether the file is still the one that was opened. Growing is all that it may do."""
+        """Check that the file is still the one that was opened, and has at most grown.
+
+        Raises:
+            SourceError: It has changed otherwise.
+        """
         try:
             now = self.path.stat()
         except OSError as exc:
@@ -320,17 +332,21 @@ class ResumableFile:
             return
         if self._packed:
             if (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns):
-                return  # its owner or its name, most likely: it cannot be read once more from here
+                return  # most likely its owner or name has changed; the content cannot be read again from here
             raise self._changed("it was written to")
         if now.st_size < before.st_size:
             raise self._changed("it has become shorter")
         if now.st_size > before.st_size:
-            self._grown = True  # compared at the end: a log may grow a thousand times before that
+            self._grown = True  # compared once at the end: a log may grow a thousand times before that
         else:
             self._verify()
 
     def _verify(self) -> None:
-        """See whether the file still holds what was read of it."""
+        """Check that the file still begins with the content that was read.
+
+        Raises:
+            SourceError: It does not.
+        """
         position, crc, _ = self.at
         with self.path.open("rb") as again:
             if _checksum(again.read, position)[:2] != (crc, position):
@@ -338,27 +354,27 @@ class ResumableFile:
 
     def _made_up(self, why: str) -> UsageError:
         return UsageError(
-            f"{self.path} is not a file on a disk: {why}. What the system makes up while it is read cannot be gone on "
-            "with: copy it first, cat FILE > NEW, and give the copy."
+            f"{self.path} is not a file on a disk: {why}. The system makes its content while it is read, so that a run "
+            "could not resume in it: copy it first, cat FILE > NEW, and give the copy."
         )
 
     def _changed(self, how: str) -> SourceError:
         return SourceError(
-            f"{self.path} was changed while it was read: {how}. Of its lines, some may have been read in one form and "
-            "some in the other. Work on a copy that nobody writes to, and begin anew with --reset, or put back what it "
-            "was and run the same command again."
+            f"{self.path} was changed while it was read: {how}. Some of its lines may have been read before the change "
+            "and some after it. Work on a copy that nobody writes to, and begin anew with --reset; or restore the file "
+            "and run the same command again."
         )
 
 
 def _state_of(about: os.stat_result) -> tuple[int, int, int]:
-    """Return a file's size, the time of change of its content, which a program may set back
-    (``cp -p``, ``rsync -t``, ``touch -r``), and the one that the system alone sets.
+    """Return a file's size, the time of change of its content, which a program may set back (``cp
+    -p``, ``rsync -t``, ``touch -r``), and that of its inode, which only the system sets.
     """
     return about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def _checksum(read: Callable[[int], bytes], size: int) -> tuple[int, int, bytes]:
-    """Return CRC-32 of the next ``size`` bytes, how many there were, and the last of them."""
+    """Return the CRC-32 of the next ``size`` bytes, how many there were, and the last one."""
     crc = got = 0
     newest = b""
     while got < size and (block := read(min(BLOCK, size - got))):

@@ -1,4 +1,6 @@
-"""The encoding of a text file: one in which lines can be found by their bytes and decoded alone."""
+"""The encoding of a text file, in which line ends have to be single bytes, and each line has to be
+decodable without the lines before it.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +11,24 @@ from taskmaster.errors import UsageError
 __all__ = ["TextEncoding"]
 
 _ASCII = bytes(range(128))
-# Escapes of encodings in which ASCII's characters stand for others: a line end may be one of them,
-# and what a line means may depend on those before it.
+# Escape sequences of encodings in which ASCII's characters may stand for others: a byte that looks
+# like a line end may be none, and a line may depend on those before it.
 _ESCAPES = (rb"\n\x41\u0041\N{BULLET}", b"+AD4-", b"~{<:Ky2;S{#,~}", b"\x1b$B$\x22\x1b(B", b"a-tda")
 UTF_8 = ("utf-8", "utf8", "utf-8-sig", "u8")
 
 
 class TextEncoding:
-    """See the module.
+    """An encoding that lines can be found in.
 
     Args:
-        name: As Python knows it.
-        errors: What becomes of bytes that are no text: ``"strict"``, ``"replace"``,
-            ``"backslashreplace"``, ``"surrogateescape"``, ``"ignore"``, or any other handler of
-            ``codecs``.
+        name: Python's name of the encoding.
+        errors: How bytes that are no text are treated: ``"strict"``, ``"replace"``,
+            ``"backslashreplace"``, ``"surrogateescape"``, ``"ignore"``, or any other error handler
+            of ``codecs``.
 
     Attributes:
-        name: The encoding.
-        mark: Bytes at the beginning of a file that are no text.
+        name: The name of the encoding.
+        mark: The byte order mark with which a file may begin; b"" for none.
 
     Raises:
         UsageError: There is no such encoding or handler, or lines cannot be found in it.
@@ -42,8 +44,8 @@ class TextEncoding:
             ) from None
         if not _lines_are_bytes(name):
             raise UsageError(
-                f"encoding={name!r} has other bytes for ASCII's characters, or escapes, so that lines cannot be found "
-                f"in the middle of a file. Convert it first: iconv -f {name} -t UTF-8 FILE > NEW."
+                f"encoding={name!r} has other bytes for ASCII's characters, or escape sequences, so that lines cannot "
+                f"be found in the middle of a file. Convert it first: iconv -f {name} -t UTF-8 FILE > NEW."
             )
         plain = name.lower().replace("_", "-")
         self.name, self.mark = ("utf-8", b"\xef\xbb\xbf") if plain in UTF_8 else (name, b"")
@@ -59,7 +61,8 @@ class TextEncoding:
 
 
 def _lines_are_bytes(name: str) -> bool:
-    # The escapes first: Python warns of one that makes no sense, as among all characters.
+    # The escape sequences come first: among all ASCII characters, Python would warn of invalid
+    # ones.
     for probe in (*_ESCAPES, _ASCII):
         try:
             if probe.decode(name) != probe.decode("ascii"):

@@ -29,7 +29,7 @@ def test_the_rate_of_the_log_is_what_is_written_in_a_second(primary: Server) -> 
     """A burst holds the run, and a quiet while lets it go on."""
     primary.execute("CREATE TABLE written (body text)")
     with closing(guards.wal_rate("64K", primary.dsn())) as guard:
-        assert guard() == "written log is unknown: it is measured from one look to the next"
+        assert guard() == "written log is unknown: the rate is known after the second reading"
         primary.execute("INSERT INTO written SELECT repeat(md5(n::text), 30) FROM generate_series(1, 5000) n")
         reason = until(guard, lambda reason: "above" in reason)
 
