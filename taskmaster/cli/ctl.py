@@ -59,8 +59,8 @@ def keygen(path: str) -> None:
     """  # noqa: D301
     from taskmaster.transport import keyfile
 
-    place = keyfile.write_new(path)
-    click.echo(str(place))  # as it is, for scripts
+    written = keyfile.write_new(path)
+    click.echo(str(written))  # unchanged, for scripts
     word = shlex.quote(path)
     echo(
         f"Start the master with --key-file={word}, copy the file to the machines of the slaves (scp -p {word} "
@@ -73,7 +73,9 @@ def keygen(path: str) -> None:
 @click.argument("state", shell_complete=of_state)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
 @_get_jobs_callback
-@click.option("--look", is_flag=True, envvar="TASKMASTER_LOOK", help="The address for looking only, to be handed on.")
+@click.option(
+    "--look", is_flag=True, envvar="TASKMASTER_LOOK", help="The address of a page that only shows the run, to hand on."
+)
 def web_url(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None, look: bool) -> None:
     """Print the address of a run's page, with its token.
 
@@ -101,7 +103,7 @@ def web_url(state: str, arguments: tuple[str, ...], get_jobs_callback: str | Non
 @tm_ctl.command()
 @click.argument("state", required=False, shell_complete=of_state)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
-@option(MasterOptions, "host", help="Where the master is, if no STATE is given.")
+@option(MasterOptions, "host", help="Address of the master, if no STATE is given.")
 @_key
 @_get_jobs_callback
 @json_option
@@ -109,7 +111,7 @@ def web_url(state: str, arguments: tuple[str, ...], get_jobs_callback: str | Non
     "--watch",
     is_flag=True,
     envvar="TASKMASTER_WATCH",
-    help="Say it again each second, in the same place, until the run is over.",
+    help="Print the status again each second, over the last one, until the run is over.",
 )
 def status(
     *,
@@ -125,7 +127,7 @@ def status(
     """Say what a running master is doing.
 
     STATE is the state file of its run, or the TARGET with the arguments that it was given. Both
-    find a tm-run on this machine, too, whatever its port is.
+    also find a tm-run on this machine, on any port.
 
     \b
     Examples:
@@ -161,10 +163,9 @@ def status(
 def runs(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None) -> None:
     """List the states of a directory, or the runs that a state file holds, the newest first.
 
-    STATE is the file, or the TARGET with the arguments that tm-master was given; then the file is
-    the one that it has by default in this directory. The run with a * is the one that a master
-    resumes. Without STATE, or with a directory, each state file there is listed with what it
-    belongs to.
+    STATE is the file, or the TARGET with the arguments that tm-master was given, whose default
+    state file in this directory is meant. The run with a * is the one that a master resumes.
+    Without STATE, or with a directory, each state file there is listed with what it belongs to.
 
     \b
     Examples:
@@ -190,14 +191,14 @@ def runs(state: str, arguments: tuple[str, ...], get_jobs_callback: str | None) 
 
 @tm_ctl.command()
 @click.argument("run", shell_complete=of_run)
-@click.argument("place", metavar="[STATE]", required=False, shell_complete=of_state)
+@click.argument("named", metavar="[STATE]", required=False, shell_complete=of_state)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
 @option(MasterOptions, "state", help="The state file; the same as STATE.")
 @_get_jobs_callback
 def restore(
-    run: str, place: str | None, arguments: tuple[str, ...], state: str | None, get_jobs_callback: str | None
+    run: str, named: str | None, arguments: tuple[str, ...], state: str | None, get_jobs_callback: str | None
 ) -> None:
-    """Take back a RUN that --reset gave up: it is the one that the master resumes next.
+    """Take back a RUN that --reset gave up: the master will resume it next.
 
     RUN is its id, or the beginning of it, as `tm-ctl runs` lists them. STATE is the state file, or
     the TARGET with the arguments that tm-master was given.
@@ -207,12 +208,12 @@ def restore(
       tm-ctl restore 3f2a backfill.py
       tm-ctl restore 3f2a --state backfill.tmstate
     """  # noqa: D301
-    if (place is None) == (state is None):
+    if (named is None) == (state is None):
         raise click.UsageError("Name the state that holds the run, once: as STATE after it, or with --state.")
     from taskmaster.runner import control
     from taskmaster.runner.identities import state_of
 
-    path = state_of(place, parse_arguments(arguments), get_jobs_callback) if place is not None else state
+    path = state_of(named, parse_arguments(arguments), get_jobs_callback) if named is not None else state
 
     loaded()
 
@@ -227,7 +228,7 @@ def restore(
 @tm_ctl.command()
 @click.argument("state", required=False, shell_complete=of_state)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
-@option(MasterOptions, "host", default=None, help="Ask the master there, instead of reading a state file.")
+@option(MasterOptions, "host", default=None, help="Ask the master at this address, instead of reading a state file.")
 @_key
 @_get_jobs_callback
 @json_option
@@ -267,9 +268,9 @@ def failures(  # noqa: PLR0913  # an option each
 ) -> None:
     """List the failed jobs of a run, one by one and by kind, or forget some of them.
 
-    STATE is the file, or the TARGET with the arguments that tm-master was given. A run that is
-    going on is asked over the network. To run failed jobs again, give tm-master or tm-run once
-    more, with --failed.
+    STATE is the file, or the TARGET with the arguments that tm-master was given. The master of a
+    running run is asked over the network. To run failed jobs again, start tm-master or tm-run with
+    --failed.
 
     \b
     Examples:

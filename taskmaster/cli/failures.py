@@ -1,4 +1,4 @@
-"""``tm-ctl failures``: how failed jobs are printed, and which of them are wanted."""
+"""``tm-ctl failures``: how failed jobs are printed and chosen."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def show(found: Iterable[Any], *, style: Style, tracebacks: bool) -> int:
         found: The jobs, as ``taskmaster.master.records.job_records.FailedJob``; read once, however
             many they are.
         style: How they are printed.
-        tracebacks: For people: with the traceback of each attempt.
+        tracebacks: Whether the text has the traceback of each attempt.
     """
     if style is Style.CSV:
         return _as_csv(found)
@@ -88,9 +88,7 @@ def _as_csv(found: Iterable[Any]) -> int:
 
 
 def _time_of(at: float) -> str:
-    """Return a time as ISO 8601 writes it, in the zone of this machine; "" for one that no clock
-    shows.
-    """
+    """Return a time in ISO 8601, in the time zone of this machine; "" for one out of range."""
     try:
         return datetime.fromtimestamp(at).astimezone().isoformat(timespec="milliseconds")
     except (OverflowError, ValueError, OSError):
@@ -98,10 +96,10 @@ def _time_of(at: float) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Return a value as a spreadsheet shows it and does not run it.
+    """Return a value in a form that a spreadsheet shows and does not run.
 
-    A spreadsheet takes a text that begins with such a sign for a formula, and would run what an
-    exception has said. Numbers stay numbers.
+    A spreadsheet takes a text that begins with a sign of ``FORMULA`` for a formula, and would run
+    the text of an exception. Numbers stay numbers.
     """
     text = clean_lines("" if value is None else str(value))
     return f"'{text}" if text[:1] in FORMULA and not PLAIN_NUMBER.fullmatch(text) else text
@@ -109,7 +107,7 @@ def _cell(value: Any) -> str:
 
 def _as_text(found: Iterable[Any], *, tracebacks: bool) -> int:
     count = 0
-    kinds: dict[str, list[Any]] = {}  # type -> [how many, key and message of the first]
+    kinds: dict[str, list[Any]] = {}  # type: number of jobs, key and message of the first
     for count, job in enumerate(found, 1):  # noqa: B007
         row = _plain(job)
         kind = kinds.setdefault(row["type"], [0, _key(row), row["message"]])
@@ -154,7 +152,7 @@ def check_styles(*, as_json: bool, as_csv: bool) -> Style:
 
 
 def with_keys(found: Iterable[Any], wanted: Sequence[str]) -> Iterator[Any]:
-    """Yield the jobs with these keys, written as they are shown or as they are stored."""
+    """Yield the jobs with these keys, which are written as they are shown or as they are stored."""
     from taskmaster import keys
 
     for job in found:

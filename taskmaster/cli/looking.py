@@ -1,4 +1,4 @@
-"""The commands of ``tm-ctl`` that look at a running run, and at who has steered it."""
+"""The commands of ``tm-ctl`` that show a running run, and who has steered it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from taskmaster.view.status import STATUS_SCHEMA
 
 __all__ = ["events", "settings", "slaves", "trail", "why"]
 
-FOLLOW_SECONDS = 0.5  # between two looks at what has happened
+FOLLOW_SECONDS = 0.5  # between two requests for new events
 
 
 @run_command_of()
 def why(**where: Any) -> int:
     """Say in one sentence why a run is no faster, and what cures it.
 
-    It ends with 0 when work flows, 1 when somebody holds the run, 2 when a guard or the rate does,
-    3 when no slave is there, 4 when the source gives nothing, 5 when the state cannot be written,
-    6 when no master is there that could say.
+    The exit code is 0 when work flows, 1 when somebody holds the run, 2 when a guard or the rate
+    does, 3 when there is no slave, 4 when the source yields nothing, 5 when the state cannot be
+    written, 6 when there is no master to ask.
 
     \b
     Example:
@@ -59,7 +59,7 @@ def why(**where: Any) -> int:
         return 0
 
 
-@run_command_of(click.option("--all", "everything", is_flag=True, help="Also those that have gone."))
+@run_command_of(click.option("--all", "everything", is_flag=True, help="Also list those that have gone."))
 def slaves(everything: bool, **where: Any) -> None:
     """List the slaves of a run: what each has done, how busy it is, and its longest running job.
 
@@ -106,7 +106,7 @@ def _slave_row(row: Mapping[str, Any]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-@run_command_of(click.option("-n", "most", type=click.IntRange(1), default=20, help="How many rows, the newest."))
+@run_command_of(click.option("-n", "most", type=click.IntRange(1), default=20, help="How many of the newest entries."))
 def trail(most: int, **where: Any) -> None:
     """List who changed what in a run, when and why; also of a run that is not going on.
 
@@ -123,7 +123,7 @@ def trail(most: int, **where: Any) -> None:
 
 
 def _trail_rows(where: Mapping[str, Any], most: int) -> list[dict[str, Any]]:
-    """Return the trail from the master, or from the state where none is at work on it."""
+    """Return the trail from the master, or from the state if no master is running on it."""
     from taskmaster.runner import control
     from taskmaster.runner.identities import state_of
 
@@ -150,7 +150,7 @@ def _trail_row(row: Mapping[str, Any]) -> tuple[str, ...]:
 def settings(**where: Any) -> None:
     """List the settings of a run, and where each value comes from.
 
-    Those that are `live` were changed while the run goes on, with `tm-ctl set`.
+    Those with the source `live` were changed with `tm-ctl set` while the run goes on.
 
     \b
     Example:
@@ -177,7 +177,7 @@ def settings(**where: Any) -> None:
 
 
 @run_command_of(
-    click.option("--follow", is_flag=True, help="Go on with what happens from now on, until the run is over."),
+    click.option("--follow", is_flag=True, help="Print new events as they happen, until the run is over."),
     click.option("--since", type=click.IntRange(0), default=0, help="Only events with a number above this one."),
 )
 def events(follow: bool, since: int, **where: Any) -> None:

@@ -28,7 +28,7 @@ def tm_master(target: str, arguments: tuple[str, ...], **given: Any) -> int:
 
     TARGET is pkg.module, pkg.module:function, path/file.py or path/file.py:function; without a
     function it is get_jobs. Each KEY=VALUE is passed to it, as text or as the type that its
-    annotation says (limit: int). Interrupt the command and give it again: it goes on where it was.
+    annotation says (limit: int). Interrupt the command and run it again: it resumes where it was.
 
     \b
     Examples:

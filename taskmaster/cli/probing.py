@@ -1,4 +1,4 @@
-"""``tm-ctl probe``: what the probe of ``--pace`` says of a database without a run."""
+"""``tm-ctl probe``: measures a database with the probe of ``--pace``, without a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["probe"]
 
 
 class _Seconds(click.FloatRange):
-    """A number of seconds, which click calls a float range in a message."""
+    """A number of seconds. Messages say "number", where click would say "float range"."""
 
     name = "number"
 
@@ -27,8 +27,8 @@ class _Seconds(click.FloatRange):
     default="",
     show_default=False,
     envvar="TASKMASTER_STATEMENT",
-    help="What stands for the work of others there; by default a small transaction with a read. It runs "
-    "in a transaction that is read only: one that writes is refused.",
+    help="Statement to measure instead of the small transaction. It runs in a read-only transaction: one that writes "
+    "is refused.",
 )
 @click.option(
     "--seconds",
@@ -37,15 +37,15 @@ class _Seconds(click.FloatRange):
     default=10.0,
     show_default=True,
     envvar="TASKMASTER_SECONDS",
-    help="For how long it is probed.",
+    help="For how long to measure.",
 )
 @json_option
 def probe(dsn: str, statement: str, seconds: float, as_json: bool) -> int:
-    """Measure what others feel of a PostgreSQL database, to choose a limit for --pace.
+    """Measure how fast a PostgreSQL database answers, to choose a limit for --pace.
 
-    DSN is the database, as for --pace behind the @. A small statement is run there eight times a
-    second, as beside a run with a pace; how long it takes is shown, and what the limits 1.5x, 2x
-    and 3x would come to. Nothing is changed there.
+    DSN is the database, as for --pace behind the @. A small transaction is run there eight times a
+    second, as during a run with --pace. Its times are printed, and the limits in milliseconds that
+    1.5x, 2x and 3x would be. Nothing in the database is changed.
 
     \b
     Examples:

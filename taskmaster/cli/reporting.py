@@ -1,4 +1,4 @@
-"""``tm-ctl report``: the report of a run, whether it goes on or not."""
+"""``tm-ctl report``: the report of a run, which may be going on or not."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ _output = click.option(
     "--output",
     metavar="FILE",
     default=None,
-    help="Write it there, whole or not at all; JSON if the name ends with .json.  [default: standard output]",
+    help="Write to this file, whole or not at all; JSON if the name ends with .json.  [default: standard output]",
 )
 
 
 @run_command_of(_output)
 def report(output: str | None, **where: Any) -> None:
-    """Make a report of a run: a page of HTML that runs no script and needs nothing else.
+    """Make a report of a run: a page of HTML without a script, in one file.
 
     It says how the run stands or has ended, how fast it was, what has failed, who changed what, and
-    which command goes on. A run that is going on is asked; of one that is not, the state says less:
-    no slaves, and no times of jobs. `--report` of tm-run and tm-master writes it at the end.
+    which command resumes it. While the run goes on, its master is asked. Otherwise the report is
+    made from the state, without slaves and times of jobs. `--report` of tm-run and tm-master writes
+    it at the end.
 
     \b
     Examples:

@@ -30,8 +30,8 @@ def tm_run(ctx: click.Context, /, target: str, words: tuple[str, ...], **given: 
 
     TARGET is pkg.module, path/file.py, or one of these with the :function that yields the jobs. N
     is the number of usable CPUs if it is left out. Each KEY=VALUE is passed to get_jobs, as
-    text or as the type that its annotation says (limit: int). Interrupt the command and give it
-    again: it goes on where it was.
+    text or as the type that its annotation says (limit: int). Interrupt the command and run it
+    again: it resumes where it was.
 
     \b
     Examples:

@@ -19,12 +19,12 @@ from taskmaster.view.status import STATUS_SCHEMA
 
 __all__ = ["note", "pause", "quiet", "rate", "resume", "retry", "set_", "stop"]
 
-SETTLING_SECONDS = 1.0  # for slaves to give back jobs that they were given at the former rate
-MEASURED_SECONDS = 5.0  # over which the rate is measured after it was changed
+SETTLING_SECONDS = 1.0  # time for slaves to give back jobs that they got at the former rate
+MEASURED_SECONDS = 5.0  # time over which a new rate is measured
 
 
 def _steer(where: Mapping[str, Any], command: str, arguments: Mapping[str, str], reason: str = "") -> None:
-    """Ask for a change, and say what came of it."""
+    """Ask for a change, and print the result."""
     path = state_without_master(where)
     if path is not None:
         from taskmaster.runner.steer_state import steer_state
@@ -50,8 +50,7 @@ def _steer(where: Mapping[str, Any], command: str, arguments: Mapping[str, str],
 
 
 def _seen(client: Any, answer: Mapping[str, Any], command: str, *, watch: bool) -> tuple[str, float | None]:
-    """Return what is to be said if a change is not in the state, "" if it is, and the rate that
-    came of it.
+    """Return a message if a change is not in the state, else "", and the rate that was measured.
 
     A master that has ended meanwhile had made the change before: a short run may be over.
     """
@@ -71,7 +70,7 @@ def _seen(client: Any, answer: Mapping[str, Any], command: str, *, watch: bool) 
 
 
 def _measured(client: Any) -> float | None:
-    """Return the jobs a second of the next seconds; None if another master has come meanwhile."""
+    """Return the jobs a second of the next seconds; None if the master was restarted meanwhile."""
     time.sleep(SETTLING_SECONDS)
     before = client.status()
     time.sleep(MEASURED_SECONDS)
@@ -84,14 +83,14 @@ def _measured(client: Any) -> float | None:
 
 
 @run_command_of(
-    click.option("--for", "duration", metavar="DURATION", help="Go on by itself after this time, like 10m or 2h."),
-    click.option("--until", metavar="TIME", help="Go on by itself at this time, like 22:00 or 2026-11-28T22:00."),
+    click.option("--for", "duration", metavar="DURATION", help="Resume by itself after this time, like 10m or 2h."),
+    click.option("--until", metavar="TIME", help="Resume by itself at this time, like 22:00 or 2026-11-28T22:00."),
     reason_option,
 )
 def pause(duration: str | None, until: str | None, reason: str, **where: Any) -> None:
     """Hand out no more jobs until `tm-ctl resume`, or for a time.
 
-    Jobs that run are finished and reported; jobs that slaves hold but have not begun are given
+    Running jobs are finished and reported; jobs that slaves have but have not begun are given
     back. No job is charged an attempt. The pause belongs to the run: it is in force again when the
     master is restarted.
 
@@ -129,7 +128,7 @@ def rate(rate: str, reason: str, **where: Any) -> None:
     """Change how many jobs a second are handed out, to all slaves together.
 
     RATE is a number like 200 or 0.5, or 30/m, 6000/h, 5000/d; `off` for no limit; `default` for
-    what the command line says. It stays in force when the master is restarted.
+    that of the master's command line. It stays in force when the master is restarted.
 
     \b
     Examples:
@@ -139,9 +138,9 @@ def rate(rate: str, reason: str, **where: Any) -> None:
     _steer(where, "rate", {"rate": rate}, reason)
 
 
-@run_command_of(click.option("--now", is_flag=True, help="Do not wait for the jobs that run."), reason_option)
+@run_command_of(click.option("--now", is_flag=True, help="Do not wait for running jobs."), reason_option)
 def stop(now: bool, reason: str, **where: Any) -> None:
-    """End a run where it can go on, as Ctrl-C in its terminal does.
+    """Stop a run so that it can be resumed, as Ctrl-C in its terminal does.
 
     The master ends with exit code 143 and prints the command that resumes.
 
@@ -154,15 +153,15 @@ def stop(now: bool, reason: str, **where: Any) -> None:
 
 @run_command_of(
     click.argument("slave", metavar="SLAVE", shell_complete=of_slave),
-    click.option("--stay", is_flag=True, help="Let it stay connected, and idle."),
-    click.option("--undo", is_flag=True, help="Give it jobs again."),
+    click.option("--stay", is_flag=True, help="Let the slave stay connected, and idle."),
+    click.option("--undo", is_flag=True, help="Give the slave jobs again."),
     reason_option,
 )
 def quiet(slave: str, stay: bool, undo: bool, reason: str, **where: Any) -> None:
-    """Give a slave no more jobs, and let it end when it has done what it runs.
+    """Give a slave no more jobs, and let it end when its running jobs are done.
 
-    SLAVE is HOST:PID as `tm-ctl slaves` lists it, or HOST for all slaves there: before a machine is
-    taken away.
+    SLAVE is HOST:PID as `tm-ctl slaves` lists it, or HOST for all slaves of a machine, as before it
+    is taken away.
 
     \b
     Examples:
@@ -208,7 +207,7 @@ def set_(first: str, reason: str, **where: Any) -> None:
 def retry(failed_kind: str | None, failed_job: str | None, all_failed: bool, reason: str, **where: Any) -> None:
     """Run failed jobs again while the run goes on, before anything new.
 
-    They keep the attempts that they have had, and count as failed until they go well. When the run
+    They keep the attempts that they have had, and count as failed until they succeed. When the run
     is over, run them again with --failed instead.
 
     \b
@@ -224,13 +223,16 @@ def retry(failed_kind: str | None, failed_job: str | None, all_failed: bool, rea
 
 @run_command_of(
     click.argument("text", metavar="TEXT"),
-    click.option("--fine", is_flag=True, help="Nothing is lost, although workers could not end as they should."),
+    click.option(
+        "--fine", is_flag=True, help="Say that nothing is lost, although workers could not end as they should."
+    ),
 )
 def note(text: str, *, fine: bool, **where: Any) -> None:
-    """Write something into the trail of a run.
+    """Write a note into the trail of a run.
 
-    A run whose workers could not end as they should ends with exit code 1 whenever it is started,
-    until a note says with --fine that what they wrote was looked at, and that nothing is lost.
+    After workers could not end as they should, the run ends with exit code 1 each time it is
+    started, until a note with --fine says that somebody has checked what they wrote, and that
+    nothing is lost.
 
     \b
     Examples:
@@ -241,8 +243,8 @@ def note(text: str, *, fine: bool, **where: Any) -> None:
 
 
 def _moment(text: str) -> float:
-    """Return a time of day, or of a date, as seconds since the epoch; a time of day is the next
-    one.
+    """Return the next moment with a time of day, or that of a date and time, in seconds since the
+    epoch.
     """
     now = datetime.now().astimezone()
     try:

@@ -26,8 +26,8 @@ def as_object(status: Mapping[str, Any], rate: Rate | None = None) -> dict[str, 
     """Return a status for programs.
 
     Args:
-        status: What the master has said.
-        rate: The rate that the statuses so far have given; None: this is the first one.
+        status: The master's answer.
+        rate: The rate measured from earlier answers; None: this is the first one.
     """
     snapshot = Snapshot.from_wire(status)
     return {**to_json(snapshot, rate or _recent(snapshot, status)), **status}
@@ -58,13 +58,13 @@ def described(status: Mapping[str, Any], rate: Rate | None = None) -> list[str]:
 
 
 def watching(host: str, key: str | None, key_file: str | None, *, as_json: bool) -> None:
-    """Show how the run stands each second, until its master is gone.
+    """Show the status of a run each second, until its master is gone.
 
     Args:
-        host: Where the master is.
+        host: The address of the master.
         key: The shared key.
-        key_file: A file with it.
-        as_json: An object a line, for programs.
+        key_file: A file with the shared key.
+        as_json: Whether to print one JSON object a line.
     """
     from taskmaster.runner.steer_client import SteerClient
 
@@ -95,8 +95,8 @@ def _line(status: Mapping[str, Any], snapshot: Snapshot, rate: Rate | None) -> s
 
 
 def _said_once(snapshot: Snapshot) -> Snapshot:
-    """Return a snapshot whose reason is left to the line that begins with "Why", if that says it:
-    the pace fills a line.
+    """Return a snapshot without its reason if the line that begins with "Why" has it, too: the
+    reason of a pace fills a line.
     """
     if snapshot.state is RunState.RUNNING and snapshot.reason in snapshot.why_sentence:
         return replace(snapshot, reason="")
@@ -104,9 +104,7 @@ def _said_once(snapshot: Snapshot) -> Snapshot:
 
 
 def _said_of_end(status: Mapping[str, Any]) -> TimeLeft | None:
-    """Return when the run will be over, as its master says; None if that is an older one, which
-    does not say it.
-    """
+    """Return the time left, from the master's answer; None if that is an older one, without it."""
     said = status.get("eta_detail")
     if not isinstance(said, Mapping):
         return None
@@ -114,8 +112,8 @@ def _said_of_end(status: Mapping[str, Any]) -> TimeLeft | None:
 
 
 def _recent(snapshot: Snapshot, status: Mapping[str, Any]) -> Rate:
-    """Return how fast the run was in the last ten seconds, as a progress line says it; over the
-    whole session where the master does not tell.
+    """Return the rate of the last ten seconds, for a progress line; that of the whole session if
+    the master's answer does not have it.
     """
     rate, said = Rate(), status.get("rates")
     recent = said.get("10s") if isinstance(said, Mapping) else None

@@ -23,7 +23,7 @@ __all__ = ["main", "tm_web"]
 @click.command(cls=SectionedCommand, context_settings=CONTEXT_SETTINGS)
 @click.argument("state", required=False, shell_complete=of_state)
 @click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)
-@option(MasterOptions, "host", help="Where the master is, if no STATE is given.")
+@option(MasterOptions, "host", help="Address of the master, if no STATE is given.")
 @option(MasterOptions, "key")
 @option(MasterOptions, "key_file")
 @option(MasterOptions, "get_jobs_callback")
@@ -34,8 +34,8 @@ def tm_web(state: str | None, arguments: tuple[str, ...], **given: Any) -> int:
     """Show a running run in a browser, and steer it.
 
     STATE is the state file of its run, or the TARGET with the arguments that it was given. A master
-    that was started with --web has a page of its own. When the master is gone, the page says so,
-    and goes on by itself when it is back. Interrupt the command to end it; the run goes on.
+    that was started with --web has a page of its own. While the master is gone, the page says so,
+    and connects again by itself. Interrupt the command to end it; the run goes on.
 
     \b
     Examples:

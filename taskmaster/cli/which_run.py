@@ -1,5 +1,5 @@
-"""What the commands of ``tm-ctl`` have in common that ask a running master: which run is meant, and
-how tables and times are shown.
+"""The common part of the commands of ``tm-ctl`` that ask a running master: the options that name
+the run, and how tables and times are shown.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ RUN_COMMANDS: list[click.Command] = []
 
 
 def run_command_of(*before: Callable[[Any], Any], name: str | None = None) -> Callable[[_Function], _Function]:
-    """Make a command of a function: its own parameters, then those that say which run is meant.
+    """Make a command of a function, with its own parameters and those that name a run.
 
     Args:
-        before: Arguments that stand before the run.
-        name: What the command is called; None: as the function is.
+        before: Decorators of its own arguments and options, which come before the run.
+        name: The name of the command; None: that of the function.
     """
 
     def decorate(function: _Function) -> _Function:
         found: Any = json_option(function)
         for field in ("get_jobs_callback", "key_file", "key"):
             found = option(MasterOptions, field)(found)
-        found = option(MasterOptions, "host", help="Where the master is, if no STATE is given.")(found)
+        found = option(MasterOptions, "host", help="Address of the master, if no STATE is given.")(found)
         found = click.argument("arguments", metavar="[KEY=VALUE]...", nargs=-1)(found)
         found = click.argument("state", required=False, shell_complete=of_state)(found)
         for one in reversed(before):
@@ -69,8 +69,8 @@ def reason_option(function: _Function) -> _Function:
 
 
 def one_master(state: str | None) -> str | None:
-    """Return the STATE that is named, if ``--host`` does not name a master, too: what is asked for
-    might be done to another run.
+    """Return the STATE that is given, after a check that ``--host`` is not given, too: the two
+    might be different runs.
 
     Raises:
         UsageError: Both are given.
@@ -83,10 +83,10 @@ def one_master(state: str | None) -> str | None:
 
 
 def _in_their_order() -> None:
-    """Refuse a run that is named where something else is expected.
+    """Refuse arguments in the wrong order, with the run before the command's own argument.
 
     Raises:
-        UsageError: A state or a Python file stands there, and no run behind it.
+        UsageError: That argument is a state or a Python file, and no run comes after it.
     """
     context = click.get_current_context(silent=True)
     if context is None or context.get_parameter_source("host") is not ParameterSource.DEFAULT:
@@ -106,7 +106,7 @@ def _in_their_order() -> None:
 
 
 def state_without_master(where: Mapping[str, Any]) -> str | None:
-    """Return the state file that is named if no master of this machine is at work on it; else
+    """Return the state file that is given if no master of this machine is running on it; else
     None.
 
     Args:
@@ -123,7 +123,7 @@ def state_without_master(where: Mapping[str, Any]) -> str | None:
 
 
 def client_of(where: Mapping[str, Any]) -> Any:
-    """Connect to the master of the run that is named.
+    """Connect to the master of the run that is given; return the client.
 
     Args:
         where: The parameters that ``run_command_of`` has added.

@@ -1,18 +1,18 @@
-"""Django: querysets as sources of jobs, key ranges of them, and the care of a project's
+"""Django: querysets as sources of jobs, as rows or as key ranges, and the management of a project's
 connections.
 
 - ``rows``, ``ranges``: the sources, for the user's module.
 - ``readable``, ``key``, ``key_columns``, ``key_operators``, ``key_spelling``, ``row_security``,
   ``row_keys``, ``repeated_rows``, ``queryset_form``, ``description``: which querysets can be read,
-  along which key, and what they are.
-- ``queries``, ``replicas``: one question to a database, asked again where that helps, and whether
-  one that routers choose for reading has what was written.
-- ``integration``: what the rest of Taskmaster may import, also where Django is not installed.
-- ``project``, ``databases``, ``model_hooks``, ``start_check``, ``connections``, ``undone``: the
-  settings, whose databases are used, what is done beside a save, what must not be where a run
-  starts, what is closed when, and what a job's transactions must not come to.
+  in the order of which key, and how a queryset is described and sent to workers.
+- ``queries``, ``replicas``: a query that is repeated after errors that pass, and a check that a
+  replica has caught up.
+- ``integration``: the functions that the rest of Taskmaster may import, with or without Django.
+- ``project``: loads the settings. ``databases``, ``model_hooks``: compare settings, databases and
+  signal receivers of two processes. ``start_check``: refuses a start inside a transaction and the
+  like. ``connections``: closes and resets connections. ``undone``: finds rolled-back blocks.
 
-Only ``integration`` is imported from other rooms; nothing here knows a database driver.
+Only ``integration`` is imported from other rooms; nothing here imports a database driver.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ __all__ = ["QuerySetRange", "QuerySetRanges", "RangeQuerySetWrapper"]
 
 
 def __getattr__(name: str) -> Any:
-    # Lazily: a worker that only has its connections looked after needs no source.
+    # Lazily: most workers need the integration, and no source.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    place = "rows" if name == "RangeQuerySetWrapper" else "ranges"
-    return getattr(import_module(f"{__name__}.{place}"), name)
+    module = "rows" if name == "RangeQuerySetWrapper" else "ranges"
+    return getattr(import_module(f"{__name__}.{module}"), name)

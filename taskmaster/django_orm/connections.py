@@ -1,5 +1,5 @@
-"""The care of Django's connections: around batches and jobs as Django does around requests, and
-around forks.
+"""Django's connections: closed and checked around batches and jobs, as Django does around requests,
+and around forks.
 
 Used through ``taskmaster.django_orm.integration``, only in a process that uses Django. Connections
 belong to a thread: each function is about those of the thread that calls it.
@@ -31,36 +31,36 @@ __all__ = [
 
 logger = clean_logger(__name__)
 
-LIBPQ_OPEN = (1, 2, 3)  # a statement runs, the transaction is idle, or it has failed
+LIBPQ_OPEN = (1, 2, 3)  # libpq's states of an open transaction: a statement runs, it is idle, it has failed
 
 
 class JobLeftTransaction(Exception):
-    """A job or a hook ended, and a transaction that it had begun did not."""
+    """A job or a hook has ended and left a transaction open."""
 
 
-# Connections of the parent process. They are kept: one that is thrown away would close the parent's
-# session on the server.
+# Connections of the parent process. They are kept here: if one was garbage-collected, it would
+# close the parent's session on the server.
 _inherited: list[Any] = []
 
 
 def refresh() -> None:
-    """Close connections that are unusable, or older than ``CONN_MAX_AGE``; forget the queries that
-    DEBUG has kept.
+    """Close connections that are unusable, or older than ``CONN_MAX_AGE``; clear the list of
+    queries that Django keeps with DEBUG.
     """
     if settings.configured:
         try:
             reset_queries()
             close_old_connections()
         except Exception:
-            logger.warning("Django's connections could not be looked after", exc_info=True)
+            logger.warning("old connections of Django's could not be closed", exc_info=True)
 
 
 class TransactionCheck:
     """Finds transactions that a job leaves open on the connections of this thread.
 
     Args:
-        surrounded: what is open now is not the job's: it runs in the process that started the run,
-            which may be in a test, and that is a transaction.
+        surrounded: whether transactions that are open now are the caller's, as in a test: jobs run
+            in the process that started the run.
     """
 
     def __init__(self, *, surrounded: bool) -> None:
@@ -73,11 +73,11 @@ class TransactionCheck:
         return any(_may_be_open(one) or _is_lost(one) for one in self._connections if one.alias not in self._left_alone)
 
     def check(self) -> None:
-        """See that no transaction is open, and close connections that are lost: a job that catches
-        such an error, and says nothing of it, is not to cost those after it.
+        """Check that no transaction is open, and close lost connections: if a job has caught the
+        error of one, the next job would meet it.
 
         Raises:
-            JobLeftTransaction: one is; it was rolled back, as Django does at the end of a request.
+            JobLeftTransaction: one is open; it was rolled back, as Django does after a request.
         """
         for connection in self._connections:
             if _is_lost(connection) and not connection.in_atomic_block:
@@ -105,11 +105,11 @@ class CoroutineCheck:
         self._rolled_back = 0
 
     async def awaited(self, work: Awaitable[Any]) -> Any:
-        """Await a job to its end, and see that no transaction is open, and none was undone.
+        """Await a job's result, and check that no transaction is open, and none was rolled back.
 
         Raises:
-            JobLeftTransaction: one is, or was at the end of a job that ran meanwhile; what both
-                have written was rolled back.
+            JobLeftTransaction: one is open, or was at the end of a job that ran meanwhile; what
+                both have written was rolled back.
         """
         if self._check is None:
             self._check = await sync_to_async(TransactionCheck)(surrounded=self._surrounded)
@@ -131,7 +131,7 @@ class CoroutineCheck:
         return result
 
     async def _see(self, check: TransactionCheck) -> None:
-        if check.may_be_open:  # most often it is not, and the other thread need not be asked
+        if check.may_be_open:  # mostly it is not, which saves the call in the other thread
             try:
                 await sync_to_async(check.check)()
             except JobLeftTransaction:
@@ -140,12 +140,12 @@ class CoroutineCheck:
 
 
 def _all() -> list[Any]:
-    """Return this thread's connections, made if they are not: looking them up takes longer than
-    many a job.
+    """Return this thread's connections, one for each database. ``TransactionCheck`` keeps the list:
+    making it takes longer than a short job.
     """
     try:
         return list(connections.all())
-    except Exception:  # a driver is not installed; a connection of that kind is none of a job's
+    except Exception:  # a driver is not installed: no job can use such a database
         return list(connections.all(initialized_only=True))
 
 
@@ -155,13 +155,13 @@ def _may_be_open(connection: Any) -> bool:
 
 
 def _is_lost(connection: Any) -> bool:
-    """Return whether the driver knows that the server is gone; nothing is asked of it."""
+    """Return whether the driver knows that the connection is lost; the server is not asked."""
     return bool(getattr(connection.connection, "closed", False))  # psycopg, psycopg2
 
 
 def has_begun(raw: Any) -> bool:
-    """Return whether a driver's connection is in a transaction, as after a BEGIN that Django has
-    not seen; nothing is asked of the server.
+    """Return whether a driver's connection is in a transaction, as after a BEGIN that Django does
+    not know of; the server is not asked.
     """
     libpq = getattr(raw, "pgconn", None)  # psycopg
     if libpq is not None:
@@ -174,7 +174,7 @@ def has_begun(raw: Any) -> bool:
 def _end_transaction(connection: Any) -> None:
     alias = connection.alias
     written = connection.in_atomic_block or _is_written(connection)
-    # Given up whole: the next job gets a connection that is as it should be.
+    # The connection is closed and dropped: the next job gets a new one, with default settings.
     connection.close()
     del connections[alias]
     if written:
@@ -185,7 +185,7 @@ def _end_transaction(connection: Any) -> None:
 
 
 def _is_written(connection: Any) -> bool:
-    """Return whether there is something that a commit would keep."""
+    """Return whether the open transaction may have written something."""
     raw = connection.connection
     try:
         if connection.vendor == "postgresql":
@@ -196,12 +196,13 @@ def _is_written(connection: Any) -> bool:
             return bool(raw.in_transaction)
     except Exception:  # for example, the transaction has failed
         return True
-    # Nobody knows; where the project has no autocommit, a job that has committed looks alike.
+    # Other databases do not tell. Without autocommit, the connection looks the same after a commit,
+    # which is no fault of the job.
     return bool(connection.settings_dict["AUTOCOMMIT"])
 
 
 def close() -> None:
-    """Close this thread's connections, because it ends."""
+    """Close this thread's connections, at its end."""
     for connection in _opened():
         try:
             connection.close()
@@ -230,7 +231,6 @@ def _opened() -> Iterator[Any]:
     try:
         return iter(list(connections.all(initialized_only=True)) if settings.configured else ())
     except Exception:
-        # DATABASES cannot be used: nothing is open, and a request for a connection raises the
-        # reason.
+        # DATABASES is wrong: no connection can be open, and the first use of one raises the error.
         logger.debug("Django's connections cannot be listed", exc_info=True)
         return iter(())

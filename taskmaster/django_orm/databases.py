@@ -1,7 +1,7 @@
-"""Which settings and which databases this process uses, and whether another process uses the same.
+"""The settings and databases of this process, and whether another process has the same.
 
-A callback that is imported by a new process loads the settings anew. It would write to the real
-database where the run was started in a test, whose database has another name.
+A new process that imports the callback loads the settings again. If the run was started in a test,
+whose database has another name, the new process would write to the real database.
 """
 
 from __future__ import annotations
@@ -24,17 +24,19 @@ __all__ = ["changed_settings", "difference", "facts", "with_activated"]
 logger = clean_logger(__name__)
 
 SettingsFacts = dict[str, Any]
-"""``settings``: the name of the module; ``databases``: what each alias stands for. Plain values."""
+"""A dict of plain values: ``settings``, the name of the settings module, and ``databases``, a
+description of the database for each alias.
+"""
 
 CONFIGURED = "settings.configure()"
 DUMMY = "django.db.backends.dummy"
-WHERE = ("service", "host", "port", "dbname", "database", "db", "unix_socket", "read_default_file", "options",
-         "init_command", "assume_role")  # fmt: skip
-"""Options of a database that may say which rows it has."""
+SERVER_OPTIONS = ("service", "host", "port", "dbname", "database", "db", "unix_socket", "read_default_file", "options",
+                  "init_command", "assume_role")  # fmt: skip
+"""Options of a database that may lead to another server or to other rows."""
 
 
 def facts() -> SettingsFacts | None:
-    """Return what this process uses; None if Django has no settings, or none that can be used."""
+    """Return the settings and databases of this process; None if Django has no usable settings."""
     if not settings.configured:
         return None
     try:
@@ -43,25 +45,25 @@ def facts() -> SettingsFacts | None:
     except Exception:  # wrong settings: the first use of a connection raises the same
         logger.debug("Django's databases cannot be listed", exc_info=True)
         return None
-    found = {alias: _place(one) for alias, one in sorted(named.items()) if one["ENGINE"] != DUMMY}
+    found = {alias: _described(one) for alias, one in sorted(named.items()) if one["ENGINE"] != DUMMY}
     return {"settings": _module() or CONFIGURED, "databases": found}
 
 
 def difference(there: SettingsFacts, here: SettingsFacts, *, theirs: str, ours: str) -> str:
-    """Return what differs between two processes, as a sentence; "" if nothing does.
+    """Return the first difference between two processes, as a sentence; "" if there is none.
 
     Args:
-        there: what another process uses.
-        here: what this one uses.
-        theirs: how the sentence calls the other process.
-        ours: how it calls this one.
+        there: the facts of another process.
+        here: the facts of this process.
+        theirs: what the sentence calls the other process.
+        ours: what the sentence calls this process.
     """
     known, own = there.get("databases") or {}, here["databases"]
     for alias in sorted({*known, *own}):
         if known.get(alias) != own.get(alias):
             return (
                 f"The database {alias!r} is {own.get(alias, 'not there')} in {ours}, and "
-                f"{known.get(alias, 'not there')} in {theirs}: jobs would be done to other rows than those that were "
+                f"{known.get(alias, 'not there')} in {theirs}: workers would work on other rows than those that were "
                 "read."
             )
     if there.get("settings") != here["settings"]:
@@ -70,8 +72,8 @@ def difference(there: SettingsFacts, here: SettingsFacts, *, theirs: str, ours: 
 
 
 def changed_settings() -> str:
-    """Return how the settings of this process differ from those that a new one would load, as the
-    middle of a sentence; "" if they do not.
+    """Return how the settings of this process differ from those that a new process would load, as
+    the rest of a sentence that begins with "Django's settings"; "" if they do not.
     """
     if not settings.configured:
         return ""
@@ -92,7 +94,9 @@ def changed_settings() -> str:
 
 
 def with_activated(call: Callable[[], None]) -> Callable[[], None]:
-    """Return a function for a thread, in which it activates what is active in this one."""
+    """Return a function for another thread that activates this thread's time zone and language, and
+    then calls ``call``.
+    """
     zone, language = timezone.get_current_timezone(), translation.get_language()
 
     def activating() -> None:
@@ -108,7 +112,9 @@ def with_activated(call: Callable[[], None]) -> Callable[[], None]:
 
 
 def _activated() -> str:
-    """Return what is active in this thread instead of what the settings say."""
+    """Return which time zone or language this thread has instead of that of the settings, as the
+    rest of such a sentence; "" if neither.
+    """
     if (zone := timezone.get_current_timezone_name()) != timezone.get_default_timezone_name():
         return f"are overridden by the time zone {zone} (timezone.activate() or timezone.override())"
     if (language := translation.get_language()) != settings.LANGUAGE_CODE:
@@ -117,20 +123,20 @@ def _activated() -> str:
 
 
 def _module() -> str:
-    """Return the name of the settings' module; "" if they come from settings.configure()."""
+    """Return the name of the settings module; "" if settings.configure() was called instead."""
     held: Any = settings._wrapped
     while isinstance(held, UserSettingsHolder):
         held = held.default_settings
     return str(getattr(held, "SETTINGS_MODULE", None) or "")
 
 
-def _place(found: dict[str, Any]) -> str:
-    """Return what a database is, in words without a password."""
+def _described(found: dict[str, Any]) -> str:
+    """Return a description of a database, without a password."""
     engine = str(found["ENGINE"]).removeprefix("django.db.backends.")
     name, host, port = (str(found.get(one) or "") for one in ("NAME", "HOST", "PORT"))
-    options = {one: value for one, value in (found.get("OPTIONS") or {}).items() if one in WHERE and value}
+    options = {one: value for one, value in (found.get("OPTIONS") or {}).items() if one in SERVER_OPTIONS and value}
     if engine in ("postgresql", "postgis"):
-        # What libpq takes from the environment where the settings are silent.
+        # libpq takes from the environment what the settings do not have.
         name, host, port = (
             said or os.environ.get(variable, "")
             for said, variable in ((name, "PGDATABASE"), (host, "PGHOST"), (port, "PGPORT"))

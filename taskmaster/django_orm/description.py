@@ -1,8 +1,8 @@
-"""What a run over a queryset reads, in words that are the same each time: a state belongs to it.
+"""A description of what a run over a queryset reads, by which a state is matched to its run.
 
-Two querysets that may give other rows are described differently. What changes by itself from one
-start to the next is left out: a moment such as now(), the order of a set, the columns of the model,
-the machine on which the database is.
+Querysets that may give different rows have different descriptions. What changes by itself from one
+start to the next is not in it: a moment such as now(), the order of a set, the columns of the
+model, the machine of the database.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ __all__ = ["describe"]
 
 PLACEHOLDERS = re.compile(r"\bIN \((?:%s(?:, %s)*)\)|%s|%%")
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d\.(?!000000)\d{6}(?:[+-][\d:]+)?")
-LONGEST_QUERY = 200  # characters of a query that are shown; a digest stands for the rest
+LONGEST_QUERY = 200  # most characters of a query that are shown; a digest stands for a longer one
 NAMED_SCALARS = (str, bytes, int, float, Decimal, date, time, UUID)
 
 
 def describe(queryset: ReadableQuerySet, key: Key) -> str:
-    """Return the text by which a run over a queryset is told from another one.
+    """Return the text that tells a run over a queryset from other runs.
 
     Args:
         queryset: the queryset, without an order.
-        key: the key along which it is read.
+        key: the key in whose order it is read.
     """
     alias = queryset._db or router.db_for_write(queryset.model, **queryset._hints)
     found = connections[alias].settings_dict
@@ -46,7 +46,7 @@ def describe(queryset: ReadableQuerySet, key: Key) -> str:
 
 
 def _query_of(queryset: ReadableQuerySet, alias: str) -> str:
-    """Return the query as text, with its values in it."""
+    """Return the query as text, with its values filled in."""
     query = queryset.query.chain()
     query.clear_ordering(force=True)
     query.select_for_update = False
@@ -61,11 +61,11 @@ def _query_of(queryset: ReadableQuerySet, alias: str) -> str:
         return "no rows"
     given = iter(values)
 
-    def filled(place: re.Match[str]) -> str:
-        if place[0] == "%%":
+    def filled(match: re.Match[str]) -> str:
+        if match[0] == "%%":
             return "%"
-        texts = [_text(next(given)) for _ in range(place[0].count("%s"))]
-        return texts[0] if place[0] == "%s" else f"IN ({', '.join(sorted(texts))})"
+        texts = [_text(next(given)) for _ in range(match[0].count("%s"))]
+        return texts[0] if match[0] == "%s" else f"IN ({', '.join(sorted(texts))})"
 
     return PLACEHOLDERS.sub(filled, sql)
 
@@ -73,7 +73,7 @@ def _query_of(queryset: ReadableQuerySet, alias: str) -> str:
 def _text(value: Any) -> str:
     """Return a value as text that is the same in each process."""
     if isinstance(value, datetime | str) and MOMENT.fullmatch(str(value)):
-        return "<a moment>"  # probably when the script was started: another in each process
+        return "<a moment>"  # probably that of the start, which differs from process to process
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_text, value))}]"
     if value is None or isinstance(value, NAMED_SCALARS):

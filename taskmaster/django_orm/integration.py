@@ -46,7 +46,7 @@ SETTINGS_VARIABLE = "DJANGO_SETTINGS_MODULE"
 """The environment variable that names a project's settings."""
 
 OTHER_DATABASES = "TASKMASTER_OTHER_DATABASES"
-"""The environment variable of ``--other-databases``; workers have it from their slave."""
+"""The environment variable of ``--other-databases``; workers inherit it from their slave."""
 
 
 _KEPT = threading.local()
@@ -67,10 +67,10 @@ def set_up_project() -> None:
 
 
 def explanation(exc: BaseException) -> str:
-    """Return a sentence about what a project lacks, if that made the user's code raise an error; ""
-    if it has another cause.
+    """Return a sentence about what a project lacks, if that is why the user's code raised an error;
+    "" if the error has another cause.
 
-    The sentence says more than the traceback, whose end lies in Django.
+    The sentence says more than the traceback, which ends inside Django.
     """
     if "django" not in sys.modules:
         return ""
@@ -91,10 +91,10 @@ def settings_of(exc: BaseException) -> str:
 
 
 def as_source(jobs: Any) -> Any:
-    """Return what the user gave; a queryset or a manager becomes a source that reads it by pages.
+    """Return a source that reads a queryset or a manager in pages; any other value unchanged.
 
     Raises:
-        UsageError: the queryset cannot be read by pages, or a model was given.
+        UsageError: the queryset cannot be read in pages, or a model was given.
     """
     models = sys.modules.get("django.db.models")
     kinds = tuple(getattr(models, name) for name in ("QuerySet", "Manager") if hasattr(models, name))
@@ -112,17 +112,17 @@ def advice(job: Any) -> str:
         return ""
     label = type(job)._meta.label  # Django has no other name for it
     return (
-        f"Jobs are instances of {label}, which are as old as the queue when a worker gets them, and large: "
-        "keys, .values_list('pk', flat=True), or key ranges, QuerySetRanges(queryset), are better (docs/django.rst)."
+        f"Jobs are instances of {label}, which are large, and may be out of date when a worker gets them: keys, "
+        ".values_list('pk', flat=True), or key ranges, QuerySetRanges(queryset), are better (docs/django.rst)."
     )
 
 
 def check_start(*, here: bool = False) -> None:
-    """See, where a run is started, that the connections that it uses find what those of this
-    thread, or of the one that waits for it, have.
+    """Check, at the start of a run, that its connections will see the same rows as those of this
+    thread, and of a thread that waits for this one.
 
     Args:
-        here: The jobs run in this process, with this thread's connections.
+        here: whether the jobs run in this process, with this thread's connections.
 
     Raises:
         UsageError: they would not, as inside of a transaction.
@@ -137,7 +137,7 @@ def check_start(*, here: bool = False) -> None:
 
 def changed_settings() -> str:
     """Return how Django's settings here differ from those that a new process would load, as the
-    middle of a sentence; "" if they do not.
+    rest of a sentence that begins with "Django's settings"; "" if they do not.
     """
     if "django.conf" not in sys.modules:
         return ""
@@ -147,10 +147,10 @@ def changed_settings() -> str:
 
 
 def with_activated(call: Callable[[], None]) -> Callable[[], None]:
-    """Return a function for a thread, in which it activates the time zone and the language that are
-    active in this one; the same one where there is no Django.
+    """Return a function for another thread that activates this thread's time zone and language, and
+    then calls ``call``; ``call`` itself where there is no Django.
 
-    The whole context would bring connections to caches, too, which each thread has for itself.
+    The whole context is not copied: it has connections to caches, which belong to one thread.
     """
     if not _may_be_connected():
         return call
@@ -160,15 +160,15 @@ def with_activated(call: Callable[[], None]) -> Callable[[], None]:
 
 
 def with_context(call: Callable[[], None]) -> Callable[[], None]:
-    """Return a function for a thread that runs the user's code in the place of this one: with the
-    context variables of this thread, and with what ``with_activated`` takes over.
+    """Return a function for another thread that calls ``call`` with this thread's context
+    variables, time zone and language: that thread runs the user's code instead of this one.
     """
     return partial(copy_context().run, with_activated(call))
 
 
 def project_facts() -> dict[str, Any] | None:
-    """Return the settings' module and the databases of this process as plain values, without
-    passwords; None if there are none, or if workers may have others (``--other-databases``).
+    """Return the settings module and the databases of this process as plain values, without
+    passwords; None without Django, or if workers may have others (``--other-databases``).
     """
     if "django.db" not in sys.modules or os.environ.get(OTHER_DATABASES):
         return None
@@ -178,7 +178,7 @@ def project_facts() -> dict[str, Any] | None:
 
 
 def script_facts() -> dict[str, Any] | None:
-    """Return what ``project_facts`` does, in a script's process with what it does beside a save."""
+    """Return ``project_facts``; in the process of a script, with its model hooks as ``script``."""
     found = project_facts()
     if found is not None and not is_command() and (hooks := _hooks()) is not None:
         found["script"] = hooks
@@ -186,11 +186,11 @@ def script_facts() -> dict[str, Any] | None:
 
 
 def other_project(masters: Any) -> str:
-    """Return why this process must not run the jobs of a master whose process has this project; ""
-    if it may.
+    """Return why this process must not run the jobs of a master, by comparing their projects; "" if
+    it may.
 
     Args:
-        masters: what ``script_facts`` gave there.
+        masters: the result of ``script_facts`` in the master's process.
     """
     own = project_facts() if isinstance(masters, dict) else None
     if own is None:
@@ -210,7 +210,7 @@ def other_project(masters: Any) -> str:
 
 
 def note_hooks() -> None:
-    """Note what is done beside a save in this worker before ``setup``, which may add to it."""
+    """Note the model hooks of this worker before ``setup``, which may add some."""
     global _hooks_at_first  # noqa: PLW0603  # a process is one worker
     _hooks_at_first = _hooks()
 
@@ -219,7 +219,7 @@ _hooks_at_first: dict[str, Any] | None = None
 
 
 def _hooks() -> dict[str, Any] | None:
-    """Return what is done here beside a save; None where the project's models are not loaded."""
+    """Return this process's model hooks; None where the project's models are not loaded."""
     if "django.apps" not in sys.modules or not sys.modules["django.apps"].apps.ready:
         return None
     from taskmaster.django_orm.model_hooks import hooks
@@ -228,11 +228,11 @@ def _hooks() -> dict[str, Any] | None:
 
 
 def failing_if_open(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return a callback that fails a job which leaves a transaction open, or in which one was
-    undone without a word; the same one where there is no Django.
+    """Return a callback that raises if a job leaves a transaction open, or if one was rolled back
+    in it without an exception; ``call`` itself where there is no Django.
 
     Args:
-        call: the callback; used in this thread alone.
+        call: the callback; it is called in this thread only.
     """
     if "django.db" not in sys.modules:
         return call
@@ -256,7 +256,7 @@ def failing_if_open(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return seen(result)
 
     def seen(result: Any, depth: int = 3) -> Any:
-        """Return a result whose coroutines, also those in a list, are looked at when they end."""
+        """Return the result with its coroutines, also those in lists, replaced by checked ones."""
         if hasattr(type(result), "__await__"):
             return awaited(result)
         if depth and type(result) in (list, tuple):
@@ -269,18 +269,18 @@ def failing_if_open(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def run_hook(hook: Callable[[], Any]) -> Any:
-    """Call ``setup`` or ``teardown``, and give what it returned.
+    """Call ``setup`` or ``teardown``, and return its result.
 
     Raises:
-        JobLeftTransaction: it left a transaction open, which nobody would end.
+        JobLeftTransaction: it left a transaction open.
     """
     return failing_if_open(lambda _: hook())(None)
 
 
 @contextmanager
 def kept_connections() -> Iterator[None]:
-    """Leave this thread's connections as they are meanwhile: they are the caller's, who may be
-    inside of a transaction, or of a test.
+    """Keep this thread's connections open during the block: they belong to the caller, which may be
+    inside of a transaction or a test.
     """
     _KEPT.depth = getattr(_KEPT, "depth", 0) + 1
     try:
@@ -296,15 +296,16 @@ def _are_kept() -> bool:
 def _may_be_connected() -> bool:
     """Return whether this process may have connections of Django's.
 
-    A library may import Django where no project is set up: its settings are not there then, and
-    asking for connections would raise.
+    A library may import Django where no project is set up: there are no settings then, and a look
+    at the connections would raise.
     """
     return "django.db" in sys.modules and bool(sys.modules["django.conf"].settings.configured)
 
 
 def refresh_connections() -> None:
-    """Close connections that are unusable or too old: before and after a batch, after a job that
-    has failed, and around each call of a hook.
+    """Close connections that are unusable or too old.
+
+    Called before and after a batch, after a job that has failed, and around each call of a hook.
     """
     if _may_be_connected() and not _are_kept():
         from taskmaster.django_orm.connections import refresh
@@ -329,7 +330,7 @@ def close_before_fork() -> None:
 
 
 def drop_after_fork() -> None:
-    """Let go of the parent's connections in a forked child, before it runs any user code."""
+    """Give up the parent's connections in a forked child, before it runs any user code."""
     if _may_be_connected():
         from taskmaster.django_orm.connections import drop_after_fork as drop
 

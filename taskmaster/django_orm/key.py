@@ -1,8 +1,8 @@
-"""The key along which a queryset is read: one field of its model or several, and the conditions
-that are made of it.
+"""The key in whose order a queryset is read: one or several fields of its model, and conditions on
+them.
 
-The model says whether a key leads through all rows: the key is never NULL, an index begins with it,
-and, where rows are jobs, no two rows have the same. Keys are compared by the database alone.
+The model tells whether all rows can be read by a key: it is never NULL, an index begins with it
+and, where rows are jobs, it is unique. Only the database compares keys.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["Key", "ReadableQuerySet", "fields_of", "own_field"]
 ReadableQuerySet = Any
 """A queryset; Django has no types."""
 
-# Databases that answer a row comparison from an index; others would read all rows before.
+# Databases that use an index for a comparison of rows of columns; others would scan the table.
 ROW_COMPARISON = ("postgresql", "sqlite")
 INTEGERS = ("AutoField", "BigAutoField", "SmallAutoField", "IntegerField", "BigIntegerField", "SmallIntegerField",
             "PositiveIntegerField", "PositiveBigIntegerField", "PositiveSmallIntegerField")  # fmt: skip
@@ -33,11 +33,11 @@ NUMBER_FIELDS = (*INTEGERS, "FloatField", "DecimalField")
 TEXT_FIELDS = ("CharField", "TextField", "SlugField", "EmailField", "URLField")
 LOOKUPS = {">": "gt", ">=": "gte", "<": "lt", "<=": "lte", "=": "exact"}
 PLAIN_VALUES = frozenset({bool, int, float, str, bytes, Decimal, datetime, date, time, timedelta, uuid.UUID})
-"""Types of values that a state keeps."""
+"""Types of values that a state can store."""
 
 
 class _Compared(Func):  # type: ignore[misc]  # Django has no types
-    """A row comparison: ``(a, b) > (1, 2)``, which the index over a and b answers at once."""
+    """A row comparison such as ``(a, b) > (1, 2)``, for which an index over a and b is used."""
 
     def __init__(self, *expressions: Any, sign: str = ">") -> None:
         super().__init__(*expressions, output_field=BooleanField())
@@ -56,22 +56,22 @@ class Key:
     """A key of a model.
 
     Args:
-        model: the model whose rows have it.
+        model: the model whose rows have the key.
         names: the name of a field, or of several; ``"pk"`` for the primary key. A ``-`` before each
-            means descending order.
-        descending: read from the highest key to the lowest.
-        unique: demand that no two rows have the same key.
-        trusted: do not ask the model whether the key leads through all rows.
+            name means descending order.
+        descending: whether rows are read from the highest key to the lowest.
+        unique: whether the key has to be unique.
+        trusted: whether to skip the check that the model has such a key.
 
     Raises:
-        UsageError: the model does not have the key, or the key does not lead through all rows; the
-            message names what is missing.
+        UsageError: the model does not have the key, or the key may be NULL, is not indexed, or is
+            not unique; the message says which.
 
     Attributes:
         model: the model whose rows have the key.
         descending: whether rows are read from the highest key to the lowest.
         fields: the fields of the key.
-        names: the attributes of a row that hold the key.
+        names: the names of a row's attributes that have the key's values.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Key:
 
     @property
     def single(self) -> bool:
-        """Whether the key is one field, whose value is in no tuple."""
+        """Whether the key is one field, so that keys are values and no tuples."""
         return len(self.fields) == 1
 
     @property
@@ -102,8 +102,8 @@ class Key:
         return self.fields == fields_of(self.model, "pk")
 
     def left_out(self, names: Collection[str], *, deferred: bool) -> list[str]:
-        """Return the fields of the key that a row lacks after ``defer(*names)`` (``deferred``) or
-        ``only(*names)``; the primary key is never left out.
+        """Return the names of the key's fields that are not loaded after ``defer(*names)`` (if
+        ``deferred``) or ``only(*names)``; the primary key always is.
         """
         primary = fields_of(self.model, "pk")
         return [
@@ -114,14 +114,14 @@ class Key:
 
     @property
     def number(self) -> bool:
-        """Whether the key is one number, so that a share of the way can be computed."""
+        """Whether the key is one number, so that a run's progress can be computed from it."""
         return self.single and _kind(self.fields[0]) in NUMBER_FIELDS
 
-    # -- what is asked with it ---------------------------------------------------------------------
+    # -- in queries --------------------------------------------------------------------------------
 
     def names_in_sql(self, using: str) -> tuple[str, str] | None:
-        """Return the names of the table and of the key in a database that is PostgreSQL; None if
-        it is another one, or if the key is not a single number.
+        """Return the names of the table and of the key as SQL of PostgreSQL; None for another kind
+        of database, or if the key is not a single number.
         """
         from django.db import connections
 
@@ -139,12 +139,12 @@ class Key:
         return [f"-{name}" if down else name for name in self.names]
 
     def compared(self, sign: str, key: Any, vendor: str) -> Any:
-        """Return a condition for ``filter``: the key of the row, compared with another one.
+        """Return a condition for ``filter`` that compares the key of a row with a given one.
 
         Args:
             sign: one of > >= < <= and =.
             key: the key on the right.
-            vendor: what kind of database is asked.
+            vendor: the kind of database, as Django names it.
         """
         parts = [_python(field, part) for field, part in self._parted(key)]
         if self.single:
@@ -155,8 +155,8 @@ class Key:
         return self._spelt_out(sign, [_operand(field, part) for field, part in zip(self.fields, parts, strict=True)])
 
     def _spelt_out(self, sign: str, parts: Sequence[Any]) -> Q:
-        """Return the same without a row comparison: a >= 1 AND (a > 1 OR (a = 1 AND b > 2)). The
-        first condition is the one that an index answers.
+        """Return the same condition without a row comparison: a >= 1 AND (a > 1 OR (a = 1 AND b >
+        2)). The database uses an index for the first part.
         """
         if sign == "=":
             return Q(*zip(self.names, parts, strict=True))
@@ -170,7 +170,7 @@ class Key:
     # -- its values --------------------------------------------------------------------------------
 
     def joined(self, parts: Sequence[Any]) -> Any:
-        """Return the key that has these values in its fields, in a form that a state can keep."""
+        """Return the key with these values, in a form that a state can store."""
         kept = [
             part if type(part) in PLAIN_VALUES else self._storable(field, part)
             for field, part in zip(self.fields, parts, strict=True)
@@ -191,10 +191,10 @@ class Key:
         return (key,) if self.single else tuple(key)
 
     def checked(self, key: Any, what: str) -> Any:
-        """Return a key that rows of this model can have.
+        """Return a given key, with its values converted to the types of the fields.
 
         Raises:
-            UsageError: they cannot; ``what`` says where the key comes from.
+            UsageError: no row can have that key; the message calls it ``what``.
         """
         try:
             return self.joined([_fitting(field, part) for field, part in self._parted(key)])
@@ -212,11 +212,11 @@ class Key:
             raise TypeError("no tuple")
         return zip(self.fields, self.parts(key), strict=True)
 
-    # -- whether it leads through all rows ---------------------------------------------------------
+    # -- checks of the model -----------------------------------------------------------------------
 
     @property
     def bare_fields(self) -> list[Any]:
-        """The fields of the key; of a foreign key, the one that it leads to."""
+        """The fields of the key; for a foreign key, the field that it points to."""
         return [_bare(field) for field in self.fields]
 
     def _check(self, *, unique: bool) -> None:
@@ -245,7 +245,7 @@ class Key:
 
 
 def fields_of(model: type[Model], name: str) -> list[Any]:
-    """Return the fields that a name of a key means: one, or those of a composite primary key.
+    """Return the fields of a name: one, or several for a composite primary key.
 
     Raises:
         UsageError: the model has no such field.
@@ -268,8 +268,8 @@ def fields_of(model: type[Model], name: str) -> list[Any]:
 
 
 def own_field(model: type[Model], field: Any) -> Any:
-    """Return the primary key of a model for that of one of its parents, which has the same value in
-    each row; any other field as it is.
+    """Return the model's own primary key if the field is the primary key of a parent, which has the
+    same value in each row; any other field unchanged.
     """
     link = own = model._meta.pk
     while getattr(link.remote_field, "parent_link", False):
@@ -280,7 +280,7 @@ def own_field(model: type[Model], field: Any) -> Any:
 
 
 def _bare(field: Any) -> Any:
-    """Return the field whose values a foreign key has; any other field as it is."""
+    """Return the field that a foreign key points to; any other field unchanged."""
     while getattr(field, "target_field", None) is not None and field.is_relation:
         field = field.target_field
     return field
@@ -291,9 +291,9 @@ def _kind(field: Any) -> str:
 
 
 def _fitting(field: Any, value: Any) -> Any:
-    """Return a value as the field has it; raises for one that the field could not have.
+    """Return a value converted to the field's type; raise for one that the field cannot have.
 
-    ``to_python`` alone would take 0 for a text, and look for rows above "0".
+    ``to_python`` alone would convert 0 for a text field, and rows above "0" would be read.
     """
     bare = _bare(field)
     kind = bare.get_internal_type()
@@ -302,7 +302,7 @@ def _fitting(field: Any, value: Any) -> Any:
     if type(value) not in PLAIN_VALUES:
         value = _plain(bare, value)
     if kind in INTEGERS and isinstance(value, Decimal) and value % 1 == 0:
-        value = int(value)  # as a numeric column without decimal places gives it
+        value = int(value)  # from a numeric column without decimal places
     if kind in INTEGERS and type(value) is not int:
         raise TypeError("no int")
     if kind in TEXT_FIELDS and not isinstance(value, str):
@@ -313,8 +313,8 @@ def _fitting(field: Any, value: Any) -> Any:
 
 
 def _plain(field: Any, value: Any) -> Any:
-    """Return a value of a class of the project's as the database has it: a state keeps plain values
-    alone.
+    """Return a value of one of the project's classes as the plain value that the database has: a
+    state stores only plain values.
     """
     prepared = _bare(field).get_prep_value(value)
     if isinstance(prepared, Enum):
@@ -334,12 +334,12 @@ def _tuple_of(value: Any) -> Any:
 
 
 def _is_kept(value: Any) -> bool:
-    """Return whether a state keeps what an array's value was made into."""
+    """Return whether a value is a tuple, of an array, that a state can store."""
     return isinstance(value, tuple) and all(type(one) in PLAIN_VALUES or _is_kept(one) for one in value)
 
 
 def _python(field: Any, value: Any) -> Any:
-    """Return a plain value as the field of a project wants it in a condition."""
+    """Return a plain value in the form that a field of the project's needs in a condition."""
     bare = _bare(field)
     if isinstance(value, Decimal) and not value.is_finite():
         raise UsageError(
@@ -351,24 +351,23 @@ def _python(field: Any, value: Any) -> Any:
 
 
 def _operand(field: Any, value: Any) -> Any:
-    """Return a value as a comparison takes it.
+    """Return a value for the right side of a comparison.
 
-    A plain integer that the model's field could not hold is compared by Django itself, and no row
-    found.
+    An integer is wrapped: Django itself finds no row for one that is too large for the field.
     """
     return Value(value, output_field=_sent_as(field)) if type(value) is int and _kind(field) in INTEGERS else value
 
 
 def _sent_as(field: Any) -> Any:
-    """Return the field as which a value is sent: the column of an integer may be wider than the
-    model says, and have keys that would be cut.
+    """Return the field with whose type a value is sent: the column of an integer may be wider than
+    the model's field.
     """
     return BigIntegerField() if _kind(field) in INTEGERS else _bare(field)
 
 
 def _unique(model: Any, *, in_order: bool = False) -> Iterator[tuple[str, ...]]:
-    """Yield sets of fields that no two rows have the same values in; with ``in_order`` only those
-    whose index is sorted as the key is.
+    """Yield the sets of fields that are unique; with ``in_order`` only those whose index has the
+    order of ORDER BY.
     """
     meta = model._meta
     yield tuple(one.name for one in getattr(meta, "pk_fields", None) or [meta.pk])
@@ -378,16 +377,16 @@ def _unique(model: Any, *, in_order: bool = False) -> Iterator[tuple[str, ...]]:
         for one in parent._meta.constraints:
             if not isinstance(one, UniqueConstraint) or (in_order and one.opclasses):
                 continue
-            # A deferred constraint may be broken for a while; one with a condition says nothing of
-            # the other rows.
+            # A deferred constraint may be broken for a while; one with a condition does not hold
+            # for all rows.
             if one.condition is None and not one.deferrable and one.fields:
                 yield tuple(one.fields)
 
 
 def _indexes(model: Any) -> Iterator[tuple[str, ...]]:
-    """Yield the fields of each index, in its order.
+    """Yield the fields of each index, in their order.
 
-    Those with ``opclasses`` are left out: ``text_pattern_ops`` sorts in another way than ORDER BY.
+    Indexes with ``opclasses`` are left out: ``text_pattern_ops`` sorts differently than ORDER BY.
     """
     yield from _unique(model, in_order=True)
     meta = model._meta

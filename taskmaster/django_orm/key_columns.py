@@ -1,8 +1,8 @@
-"""Whether the columns of a key have the values that Django reads and sends.
+"""A check that the columns of a key have types that fit the fields of the model.
 
-A table that Django has not made may have a column of another type than the field makes: Django
-reads a value in one type and compares it in another, which rounds it, or takes it for one of
-another time zone. Then rows come twice, or are left out without a word.
+In a table that Django has not created, a column may have another type than the field: Django reads
+a value in one type and compares it in another, which rounds it, or shifts it to another time zone.
+Then rows are read twice, or left out without an error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from taskmaster.errors import UsageError
 __all__ = ["check_columns"]
 
 FLOAT_DIGITS = 15  # most digits of a decimal that a float keeps exactly
-TYPMOD_HEADER = 4  # is added to what the catalogue says of a number's digits
+TYPMOD_HEADER = 4  # is added to the digits of a number in atttypmod
 
 # Types of columns whose values a field rounds when it compares them.
 ROUNDED = {
@@ -39,15 +39,15 @@ NAMES = {
 
 
 def check_columns(queryset: ReadableQuerySet, key: Key, patience: float) -> None:
-    """See that the database has, and compares, the values of a key as they are read.
+    """Check that the database stores and compares the values of a key as Django reads them.
 
     Args:
-        queryset: what is read.
+        queryset: the queryset.
         key: its key.
         patience: seconds for which a database that cannot be read is asked again.
 
     Raises:
-        UsageError: it rounds them, so that several rows have what looks like one key.
+        UsageError: values are rounded or shifted, so that several rows seem to have the same key.
     """
     connection = connections[queryset.db]
     for own, field in zip(key.fields, key.bare_fields, strict=True):
@@ -72,7 +72,9 @@ def check_columns(queryset: ReadableQuerySet, key: Key, patience: float) -> None
 
 
 def _differs(kind: str, name: str, typmod: int, *, zone: str) -> str:
-    """Return how a field's values are others than those of a column; "" if they are not."""
+    """Return how a field changes the values of a column, as the rest of a sentence; "" if it does
+    not.
+    """
     if kind == "DateTimeField":
         naive = settings.USE_TZ and name in ("timestamp", "date")
         same = zone == timezone.get_default_timezone_name() and not has_hours_twice(zone)
@@ -85,7 +87,9 @@ def _differs(kind: str, name: str, typmod: int, *, zone: str) -> str:
 
 
 def _type_of(table: str, column: str, rows: ReadableQuerySet) -> tuple[str, int] | None:
-    """Return the type of a column, that below a domain, and its modifier; None if it is unknown."""
+    """Return the type of a column and its modifier, for a domain those of its base type; None if
+    the column is unknown.
+    """
     connection = connections[rows.db]
     with connection.cursor() as cursor:
         cursor.execute(_TYPE_OF_COLUMN, [connection.ops.quote_name(table), column])

@@ -1,8 +1,9 @@
-"""Whether PostgreSQL compares a key in the order in which it is read.
+"""Checks that PostgreSQL compares a key in the same order in which it sorts it.
 
-ORDER BY follows the type; ``>`` is the operator that the search path leads to. Where it does not
-lead to that of a type, as of an extension (citext) in a schema of its own, the values are compared
-as texts: in another order, so that rows are left out or come twice, without a word.
+ORDER BY uses the order of the type; ``>`` is the operator that the server finds by the search path.
+If the operator of a type is not found there, as with an extension (citext) in a schema of its own,
+values are compared as texts: in another order, so that rows are left out or read twice, without an
+error.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from taskmaster.sources.index_operators import OPERATORS_OF_INDEXES
 
 __all__ = ["check_moments", "check_operators", "has_hours_twice"]
 
-LAST_YEAR_OF_ZONES = 2038  # up to which zones are looked at
+LAST_YEAR_OF_ZONES = 2038  # until then, changes of a time zone's clocks are looked for
 
-# What Django makes these of is the server's own, whose operators are always found.
+# Fields whose column types are the server's own: their operators are always found.
 SERVERS_OWN = {
     *("AutoField", "BigAutoField", "SmallAutoField", "IntegerField", "BigIntegerField", "SmallIntegerField"),
     *("PositiveIntegerField", "PositiveBigIntegerField", "PositiveSmallIntegerField", "BooleanField", "DecimalField"),
@@ -33,10 +34,10 @@ SERVERS_OWN = {
 
 
 def check_operators(queryset: ReadableQuerySet, key: Key, patience: float) -> None:
-    """See that a key is compared as its index orders it, before the first row is read.
+    """Check, before the first row is read, that a key is compared in the order of its index.
 
     Raises:
-        UsageError: names the column and the schema, with the cure.
+        UsageError: it is not; the message names the column and the schema, with the cure.
     """
     columns = [(field.model._meta.db_table, field.column) for field in key.bare_fields if _may_be_hidden(field)]
     if not columns or connections[queryset.db].vendor != "postgresql":
@@ -52,22 +53,23 @@ def check_operators(queryset: ReadableQuerySet, key: Key, patience: float) -> No
 
 
 def check_moments(queryset: ReadableQuerySet, key: Key, patience: float, *, ranges: bool) -> None:
-    """See that moments of a key are told apart in the hour that a time zone has twice.
+    """Check that moments of a key stay distinct in the hour that a time zone has twice.
 
     Args:
-        queryset: what is read.
+        queryset: the queryset.
         key: its key.
         patience: seconds for which a database that cannot be read is asked again.
-        ranges: borders go to the server alone, which takes each of them as the later one.
+        ranges: whether it is read by ranges, whose borders the server alone compares: it takes a
+            doubtful moment for the later one.
 
     Raises:
-        UsageError: they are not, so that rows would be left out, or read without an end.
+        UsageError: they do not, so that rows would be left out, or be read again without an end.
     """
     connection = connections[queryset.db]
     fields = [field for field in key.bare_fields if field.get_internal_type() == "DateTimeField"]
     if not fields or connection.vendor != "postgresql":
         return
-    # psycopg2 gives the time of day in the zone, without saying which of the two it was.
+    # psycopg2 returns the time of day in the zone, without which of the two moments it was.
     exact = connection.Database.__name__ == "psycopg" if settings.USE_TZ else ranges
     zone = connection.timezone_name
     if exact or not has_hours_twice(zone):
@@ -83,7 +85,7 @@ def check_moments(queryset: ReadableQuerySet, key: Key, patience: float, *, rang
 
 
 def has_hours_twice(zone: str) -> bool:
-    """Return whether clocks were, or will be, turned back since 1970."""
+    """Return whether the clocks of a zone are ever turned back between 1970 and 2038."""
     moments = [
         datetime(year, month, 1, tzinfo=UTC) for year in range(1970, LAST_YEAR_OF_ZONES) for month in range(1, 13)
     ]
@@ -91,7 +93,7 @@ def has_hours_twice(zone: str) -> bool:
 
 
 def _is_converted(table: str, column: str, rows: ReadableQuerySet) -> bool:
-    """Return whether a column has moments, which the server shows in the connection's zone."""
+    """Return whether a column is a timestamptz, which is converted to the connection's zone."""
     connection = connections[rows.db]
     with connection.cursor() as cursor:
         cursor.execute(_CONVERTED, [connection.ops.quote_name(table), column])
@@ -113,7 +115,7 @@ def _hidden(table: str, rows: ReadableQuerySet) -> list[tuple[Any, ...]]:
 _CONVERTED = """
 SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s AND atttypid = 'timestamptz'::regtype
 """
-# Indexed columns whose type has an order by operators that the search path does not lead to.
+# The indexed columns whose order has operators that the search path does not lead to.
 _HIDDEN = f"""
 SELECT DISTINCT a.attname::text, quote_ident(n.nspname)
 {OPERATORS_OF_INDEXES}

@@ -1,8 +1,8 @@
-"""Whether a row is found by its key as Django sends it.
+"""A check that a row is found by its key in the spelling that Django sends.
 
-Django reads a value in one spelling and sends it in its own: SQLite keeps times and UUIDs as texts,
-and a field of the project's may change what it reads. Where the database has another spelling,
-reading would go on at another place: rows would be left out, or be read without an end.
+Django accepts several spellings of a value and sends its own: SQLite stores times and UUIDs as
+texts, and a field of the project's may change what it reads. If the database has another spelling,
+the next page would begin at a wrong position: rows would be left out, or be read without an end.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ __all__ = ["check_spelling"]
 def check_spelling(
     key: Key, value: Any, page: ReadableQuerySet, patience: float, *, vendor: str, sign: str = "="
 ) -> None:
-    """See that the database finds a row by its key, where it might not.
+    """Check that the database finds a row by its key, if the fields may have several spellings.
 
     Args:
         key: the key.
-        value: that of a row of the page.
-        page: a queryset of rows, among them that one.
+        value: the key of a row of the page.
+        page: a queryset of rows, with that row among them.
         patience: seconds for which a database that cannot be read is asked again.
-        vendor: what kind of database is asked.
-        sign: ``<=`` where it is enough that the row lies up to the value.
+        vendor: the kind of database, as Django names it.
+        sign: the comparison that the row has to fulfil; ``<=`` for the end of a range.
 
     Raises:
-        SourceError: it does not; says why, with the cure.
+        SourceError: it does not find the row; the message says why, with the cure.
     """
     if all(_is_sent_as_kept(field, vendor) for field in key.bare_fields):
         return

@@ -1,8 +1,8 @@
-"""What Django does beside the statement of a save: receivers of the models' signals, and fields
-that set themselves.
+"""Model hooks: what a save does beside its statement, which are receivers of the models' signals,
+and fields with auto_now or auto_now_add.
 
-A script that switches them off, or adds a receiver, has done so for itself: a worker that imports
-the callback loads the project anew, and would send the mails that the script has switched off.
+A script may disconnect or connect some, but only for its own process: a worker that imports the
+callback loads the project again, and would send the mails that the script has switched off.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from django.db.models.signals import ModelSignal
 __all__ = ["Hooks", "changed_hooks", "hooks"]
 
 Hooks = dict[str, Any]
-"""``host``: the machine; ``receivers``: name of the signal, label of the model, path of the
-receiver; ``fields``: labels of those that set themselves. Plain values.
+"""A dict of plain values: ``host``, the machine; ``receivers``, each with the name of the signal,
+the label of the model and the path of the receiver; ``fields``, the labels of the fields.
 """
 
 CURE = (
@@ -32,7 +32,7 @@ CURE = (
 
 
 def hooks() -> Hooks:
-    """Return what this process would do beside a save."""
+    """Return the model hooks of this process."""
     fields = {
         f"{model._meta.label}.{field.name}"
         for model in apps.get_models()
@@ -43,14 +43,14 @@ def hooks() -> Hooks:
 
 
 def changed_hooks(scripts: Hooks, own: Hooks, at_first: Hooks) -> str:
-    """Return what a script has changed, and a worker that imports the callback has not, as
-    sentences; "" if there is nothing.
+    """Return a hook that a script has changed and this worker has not, as sentences; "" if there is
+    none.
 
     Args:
-        scripts: what ``hooks`` gave in the script.
-        own: what it gives in the worker.
-        at_first: what it gave in the worker before ``setup``: what has been added since, by that or
-            by a module that a job has imported, no script has switched off.
+        scripts: the hooks of the script's process.
+        own: the hooks of the worker now.
+        at_first: the hooks of the worker before ``setup``. Those that were added since, by that or
+            by a module that a job has imported, cannot be missing in the script.
     """
     if scripts["host"] != own["host"]:  # there may be another version of the project
         return ""
@@ -58,7 +58,7 @@ def changed_hooks(scripts: Hooks, own: Hooks, at_first: Hooks) -> str:
     for signal, label, path in sorted((ours & firsts) - theirs):
         return f"The script has disconnected {path} from {signal} of {label}, which would be called in workers. {CURE}"
     for signal, label, path in sorted(theirs - ours):
-        # What is connected where its module is imported would be so here, too.
+        # A receiver of a module that is not imported here may be connected when it is.
         if path.partition(":")[0] in sys.modules:
             return f"The script has connected {path} to {signal} of {label}, which no worker would call. {CURE}"
     for field in sorted((set(own["fields"]) & set(at_first["fields"])) - set(scripts["fields"])):
@@ -72,8 +72,8 @@ def _receivers() -> Iterator[tuple[str, str, str]]:
     for name, signal in vars(signals).items():
         if not isinstance(signal, ModelSignal) or name.endswith("_migrate"):
             continue
-        # Django lists them nowhere in public: (id of the receiver or its name, id of the sender), a
-        # reference that may be weak, and more.
+        # Django has no public list of them. An entry is ((id of the receiver or its name, id of the
+        # sender), the receiver or a weak reference to it, and more).
         for (_, sender), held, *_ in list(signal.receivers):
             found = held() if isinstance(held, weakref.ReferenceType) else held
             module, path = getattr(found, "__module__", None), getattr(found, "__qualname__", None)

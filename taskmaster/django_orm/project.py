@@ -1,7 +1,7 @@
-"""How a Django project is set up before the user's code is imported, and what its errors mean.
+"""Sets up a Django project before the user's code is imported, and explains errors about it.
 
 Used through ``taskmaster.django_orm.integration``: in each process that imports a target while
-``--django-settings`` or ``DJANGO_SETTINGS_MODULE`` names the project's settings, and where the
+``--django-settings`` or ``DJANGO_SETTINGS_MODULE`` names the project's settings, and after the
 user's code has raised an error.
 """
 
@@ -21,7 +21,7 @@ from taskmaster.sources.database_retry import sqlstate
 __all__ = ["explain", "lacking", "set_up"]
 
 SETTINGS_OPTION = "--django-settings, or DJANGO_SETTINGS_MODULE"
-# No such table, or no such column of it, as PostgreSQL, MySQL and SQLite say that.
+# Codes of PostgreSQL and MySQL for a missing table or column; the texts of SQLite.
 MISSING_CODES = {"42P01", "42703", 1146, 1054}
 SQLITE_MISSING = ("no such table", "no such column")
 
@@ -30,10 +30,10 @@ def set_up(settings: str) -> None:
     """Load the settings and the project's models, once.
 
     Args:
-        settings: the dotted name of the module; the working directory can be imported from.
+        settings: the dotted name of the settings module.
 
     Raises:
-        TargetError: Django is not there, the module is not, or one of them raised.
+        TargetError: Django is not installed, the module is not found, or one of them raised.
     """
     try:
         import django
@@ -67,11 +67,11 @@ def set_up(settings: str) -> None:
 
 
 def explain(exc: BaseException) -> str:
-    """Return a sentence, after a space, about what the project lacks, if that made the user's code
-    raise an error; "" if it has another cause.
+    """Return a sentence, after a space, about what the project lacks, if that is why the user's
+    code raised an error; "" if the error has another cause.
 
     Args:
-        exc: raised while a target was imported, or by a source of the user's.
+        exc: the error of the import of a target, or of a source of the user's.
     """
     from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
 
@@ -86,25 +86,25 @@ def explain(exc: BaseException) -> str:
             " It uses models of Django's before the project is set up: leave that to Taskmaster, which is told the "
             f"settings with {name}, or with DJANGO_SETTINGS_MODULE in the environment; or call django.setup() first."
         )
-    # The cause of an error in the user's own SQL is best shown by its traceback.
+    # An error in the user's own SQL is explained best by its traceback.
     of_models = any(_module_of(trace) == "django.db.models.sql.compiler" for trace in _traces(exc))
     return f" {why}" if of_models and (why := lacking(exc)) else ""
 
 
 def lacking(exc: BaseException, alias: str = "") -> str:
-    """Return a sentence about an error of Django's, if a table or a column of a model is missing;
-    "" for any other error.
+    """Return a sentence about a table or a column of a model that is missing, by the error of a
+    query; "" for any other error.
 
     Args:
         exc: the error.
-        alias: the alias of the database, if that is known.
+        alias: the alias of the database; "" if unknown.
     """
     from django.apps import apps
 
     code = sqlstate(exc) or next(iter(getattr(exc.__cause__, "args", ())), None)
     if not (code in MISSING_CODES or str(code).startswith(SQLITE_MISSING)):
         return ""
-    # A name that no model has is a slip in the user's own SQL, such as that of extra().
+    # A name that no model has is a mistake in the user's own SQL, such as that of extra().
     tables = {model._meta.db_table for model in apps.get_models(include_auto_created=True)}
     if tables.isdisjoint(re.findall(r"[\w$-]+", str(exc).partition("\n")[0])):
         return ""
@@ -135,7 +135,7 @@ def _known_settings() -> list[str]:
 
 
 def _traces(exc: BaseException) -> list[TracebackType]:
-    """Return the places that an error passed through, the one that raised it last."""
+    """Return the traceback entries of an error, the one that raised it last."""
     found = []
     trace = exc.__traceback__
     while trace is not None:
@@ -149,15 +149,15 @@ def _module_of(trace: TracebackType) -> str:
 
 
 def _is_machinery(trace: TracebackType) -> bool:
-    """Return whether a place is in Django, in Taskmaster, or in what Django calls with the
-    settings.
+    """Return whether a traceback entry is in Django, in Taskmaster, or in a module that Django
+    calls with the settings.
     """
     return _module_of(trace).partition(".")[0] in ("django", "importlib", "logging", "taskmaster")
 
 
 def _keep_our_logging() -> None:
-    """Switch Taskmaster's loggers on again: a project's LOGGING switches off all that exist, unless
-    it says otherwise.
+    """Enable Taskmaster's loggers again: a project's LOGGING disables all existing loggers, unless
+    it has ``disable_existing_loggers: False``.
     """
     for name, logger in logging.root.manager.loggerDict.items():
         if name.partition(".")[0] == "taskmaster" and isinstance(logger, logging.Logger):

@@ -1,8 +1,9 @@
-"""What a queryset is beside its query: its class, what its rows are made into, and its attributes.
+"""The form of a queryset, which is all but its query: its class, the kind of rows that it makes,
+and its attributes.
 
-A range of keys goes to the workers with it, so that ``range.queryset().delete()`` is the delete()
-of the project's own class, and ``values()`` stays what it was. The form is made of plain values: it
-is pickled into state files.
+A range of keys is sent to the workers with it, so that ``range.queryset().delete()`` calls the
+delete() of the project's own class, and ``values()`` stays in force. The form consists of plain
+values, because it is pickled into state files.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from taskmaster.errors import UsageError
 __all__ = ["Form", "form_of", "with_form"]
 
 Form = tuple[str, str, Any, dict[str, Any]]
-"""Path of the class, path of the class that makes the rows, the names of ``values()``, and the
-attributes that a class of the project's has beside Django's own.
+"""The path of the class, the path of the iterable class that makes the rows, the names of
+``values()``, and the attributes that a class of the project's has beside Django's own.
 """
 
 MANAGER = "manager "
 
 
 def form_of(queryset: ReadableQuerySet) -> Form | None:
-    """Return the form of a queryset; None for one of Django's own class that gives objects.
+    """Return the form of a queryset; None if its class is Django's own and its rows are objects.
 
     Raises:
-        UsageError: workers could not find its class.
+        UsageError: its class cannot be imported by workers.
     """
     if type(queryset) is QuerySet and queryset._iterable_class is ModelIterable:
         return None
@@ -43,11 +44,11 @@ def with_form(form: Form | None, model: type[Model], query: Any, using: str | No
     """Return a queryset of this form.
 
     Args:
-        form: what ``form_of`` gave.
+        form: the result of ``form_of``.
         model: the model of its rows.
-        query: its query; a new one is made of it.
-        using: the database, None if routers choose it.
-        hints: what routers are told.
+        query: its query, which is copied.
+        using: the alias of the database; None if routers choose it.
+        hints: the hints for routers.
     """
     if form is None:
         return QuerySet(model=model, query=query.chain(), using=using, hints=hints)
@@ -65,7 +66,11 @@ def with_form(form: Form | None, model: type[Model], query: Any, using: str | No
 
 
 def _path_of(queryset: ReadableQuerySet) -> str:
-    """Return where the class of a queryset is found: in a module, or as that of a manager's."""
+    """Return the path of a queryset's class: in a module, or by the manager that makes it.
+
+    Raises:
+        UsageError: there is neither.
+    """
     kind = type(queryset)
     path = _path(kind)
     try:

@@ -1,8 +1,8 @@
-"""Key ranges of a queryset as jobs: the master reads nothing but borders, and the workers read
-their rows.
+"""Key ranges of a queryset as jobs: the master reads only the keys at which ranges end, and each
+worker reads the rows of its range.
 
-For the user's module: the master iterates, the workers get a ``QuerySetRange``, of any database
-that Django knows. How ranges are drawn is in ``taskmaster.sources.key_ranges``.
+For the user's module, and for any database that Django supports: the master iterates, and the
+callback gets a ``QuerySetRange``. ``taskmaster.sources.key_ranges`` cuts the ranges.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ class QuerySetRange:
     """The rows whose key is above ``lo`` and up to ``hi``.
 
     Attributes:
-        lo: the key below the first row, None before the first row of all; a tuple, if the key has
-            several fields.
-        hi: the key of the last row.
+        lo: the key after which the range begins; None for the beginning of the table; a tuple, if
+            the key has several fields.
+        hi: the highest key of the range, in the same form.
         model: the label of the model, ``"blog.Post"``.
         key: the names of the key's fields.
-        using: the database, if the queryset or ``using`` named one; None: Django's routers say
-            where its rows are read and where they are written, as with any queryset.
+        using: the alias of the database, if the queryset or ``using`` named one; None: Django's
+            routers choose the databases for reading and writing, as with any queryset.
         label: the label that ``QuerySetRanges`` was given.
-        query: the conditions of the queryset, if it had any.
-        hints: what routers are told beside the model: of ``author.post_set.all()``, the author.
-        form: the class of the queryset and what it makes of a row, if that is the project's own or
-            ``values()``.
+        query: the query of the queryset, if it had conditions.
+        hints: the hints for routers: for ``author.post_set.all()``, the author.
+        form: the class of the queryset and the kind of its rows, if these are not Django's class
+            and objects.
 
     Example::
 
@@ -80,19 +80,18 @@ class QuerySetRange:
         """Return the rows as a queryset of the class that ``QuerySetRanges`` was given, with its
         conditions.
 
-        The rows have no order, so that the database need not sort them for the model's
-        ``Meta.ordering``.
+        It has no order: the database need not sort the rows by the model's ``Meta.ordering``.
         """
         model = apps.get_model(self.model)
         query = model._base_manager.all().query if self.query is None else self.query
         return self._within(with_form(self.form, model, query, self.using, self.hints)).order_by()
 
     def filter(self, queryset: Any) -> Any:
-        """Return those rows of a queryset that are in this range; its own database, class and
-        conditions stay.
+        """Return the rows of another queryset that are in this range; its own database, class and
+        conditions are kept.
 
         Args:
-            queryset: of the same model; or a manager.
+            queryset: a queryset or a manager of the same model.
         """
         queryset = readable(queryset, "filter()")
         if queryset.model._meta.label != self.model:
@@ -110,26 +109,25 @@ class QuerySetRange:
 class QuerySetRanges(RangeSource):
     """Key ranges of a queryset as jobs; the callback gets a ``QuerySetRange``.
 
-    The last range ends at the highest key there is when the run is new. A range that fails twice is
-    split, until the row is found that fails.
+    The last range ends at the highest key that there is when the run begins. A range that fails
+    twice is split, until the failing row is found.
 
     Args:
-        queryset: or a manager; neither sliced nor ordered. Its class and its conditions go with
-            each range: ``range.queryset()``.
+        queryset: a queryset or a manager, neither sliced nor ordered. Its class and its conditions
+            are sent with each range: ``range.queryset()``.
         rows: how many rows the first ranges have.
-        target: seconds that a range should take in a worker: the number of rows follows what was
-            measured; None: it stays as it is.
-        key: a field, or several, with which an index begins; never NULL. Rows need not have
-            different ones.
-        using: the database to read, if not that of the queryset.
-        label: goes with each range, for the callback.
-        trusted: do not ask the model whether the key is not NULL and indexed.
+        target: seconds that a range should take in a worker: later ranges get more or fewer rows,
+            by what was measured; None: all have ``rows`` rows.
+        key: a field, or several, with which an index begins; never NULL. It need not be unique.
+        using: the alias of the database to read, if not that of the queryset.
+        label: any value that goes with each range to the callback.
+        trusted: whether to skip the check that the model's key is not NULL and indexed.
         patience: seconds for which a database that cannot be read is tried again before the run
             stops, to be resumed.
 
     Raises:
-        UsageError: the queryset or the key is none that can be read in this way; says what to write
-            instead.
+        UsageError: the queryset or the key cannot be read in this way; the message says what to
+            write instead.
 
     Example::
 
@@ -166,19 +164,19 @@ class QuerySetRanges(RangeSource):
         self._form = form_of(self._queryset)
         self._query = None if is_whole(self._queryset) else self._queryset.query
         self._replicas = Replicas(self._queryset, self._key)
-        self._plain = as_objects(self._queryset)  # what borders are asked of
+        self._plain = as_objects(self._queryset)  # the queryset in which borders are searched
         self._all_rows = self._query is None
 
     def __repr__(self) -> str:
         return f"ranges of {self._key}"
 
     def identity(self) -> str:
-        """Return what is read, as ``describe`` does: a state belongs to it."""
-        # Asked for as borders are: some databases are asked for their version for it.
+        """Return the description of what is read, by which a state is matched to its run."""
+        # Retried like a query: Django asks some databases for their version for this.
         return ask(self._queryset, lambda _: describe(self._queryset, self._key), self._patience)
 
     def bounds(self, bound: Any) -> Any:
-        """Decide where the run ends, or take over what was decided; see ``RangeSource.bounds``."""
+        """Decide which rows belong to the run; see ``BoundedSource.bounds``."""
         check_order(self._queryset, self._key, self._patience, ranges=True)
         return super().bounds(bound)
 
@@ -197,8 +195,8 @@ class QuerySetRanges(RangeSource):
         if border is not None and lo is not None and border == lo:
             raise SourceError(
                 f"The key {show_count(count, 'row')} after {lo!r} is the same key: the database compares another "
-                "value than it gives, as one that rounds numbers or has its own spelling does. Draw ranges along "
-                "another key."
+                "value than it returns, because it rounds numbers or has another spelling. Name another key for the "
+                "ranges."
             )
         if border is not None:
             vendor = connections[asked.db].vendor
@@ -209,15 +207,16 @@ class QuerySetRanges(RangeSource):
         return int(self._ask(lambda rows: _between(rows, self._key, lo, hi).order_by().count()))
 
     def _ask(self, question: Callable[[Any], Any]) -> Any:
-        """Return the answer to a question that is asked of the rows; where these are too few to be
-        found in time, of all rows of the model, so that some ranges are empty.
+        """Return the result of a query over the queryset's rows. If so few rows fit its conditions
+        that the query takes too long, search all rows of the model from now on: some ranges will
+        then be empty.
         """
         try:
             return ask(self._plain, question, self._patience, may_be_slow=self._all_rows, check=self._replicas.check)
         except TooSlow as exc:
             logger.warning(
                 "few rows of %s fit the condition of the queryset, and the next one was not found in time (%s): ranges "
-                "are drawn of all rows, and some will be empty",
+                "are made of all rows, and some will be empty",
                 self,
                 exc,
             )
@@ -225,8 +224,8 @@ class QuerySetRanges(RangeSource):
             return self._ask(question)
 
     def _range(self, lo: Any, hi: Any) -> QuerySetRange:
-        # Not the database from which it would be read now: a router may have one for reading and
-        # another for writing.
+        # Not queryset.db, which is the database for reading: a router may choose another one for
+        # writing.
         using = self._queryset._db
         hints = self._queryset._hints if using is None else None
         label = self._queryset.model._meta.label

@@ -1,7 +1,8 @@
-"""Which querysets can be read in parts, by pages or by key ranges, and in which direction.
+"""Checks that a queryset can be read in parts, which are pages or key ranges, and in which
+direction.
 
-Each part is read by a query of its own. An order, a slice, a window or a group would apply to each
-part instead of the whole queryset; such querysets are refused, with what to write instead.
+Each part is a query of its own. An order, a slice, a window or a group would apply to each part
+instead of the whole queryset; such querysets are refused, with what to write instead.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ def readable(queryset: Any, name: str) -> ReadableQuerySet:
     """Return a queryset whose rows can be read in parts.
 
     Args:
-        queryset: or a manager.
-        name: of what reads it, for the messages.
+        queryset: a queryset or a manager.
+        name: the name of the class or method that reads it, for the messages.
 
     Raises:
-        UsageError: it is not a queryset, or one whose parts together are not its rows.
+        UsageError: it is no queryset, or the rows of all parts together would not be its rows.
     """
     queryset = queryset.all() if hasattr(queryset, "get_queryset") else queryset
     if isinstance(queryset, type) and issubclass(queryset, Model):
@@ -63,18 +64,18 @@ def in_key_order(queryset: ReadableQuerySet, name: str, key: str | Sequence[str]
     """Return the queryset without its order, and whether that was the key's, descending.
 
     Args:
-        queryset: as ``readable`` gave it.
-        name: of what reads it, for the messages.
+        queryset: the result of ``readable``.
+        name: the name of the class that reads it, for the messages.
         key: the names of the key's fields.
 
     Raises:
-        UsageError: it has an order that is not the key's, or is one of which a page cannot be told.
+        UsageError: it has an order that is not the key's, or something that does not work in pages.
     """
     query = queryset.query
     if query.distinct_fields:
         raise UsageError(
             f"The queryset has distinct({', '.join(map(repr, query.distinct_fields))}), which wants an order of its "
-            f"own, and {name} reads along a key. Take it off, and see in the callback what is to be done once."
+            f"own, and {name} reads along a key. Take it off, and let the callback find out what is to be done once."
         )
     if query.select_for_update:
         raise UsageError(
@@ -97,8 +98,8 @@ def in_key_order(queryset: ReadableQuerySet, name: str, key: str | Sequence[str]
 
 
 def as_objects(queryset: ReadableQuerySet) -> ReadableQuerySet:
-    """Return a queryset of the same rows, of Django's own class and without values(): borders are
-    asked of it, which no method of the project's changes.
+    """Return a queryset of the same rows, of Django's own class and without values(). Borders are
+    searched in it, so that no method of the project's changes the query.
     """
     plain: Any = QuerySet(
         model=queryset.model, query=queryset.query.chain(), using=queryset._db, hints=queryset._hints or None
@@ -109,8 +110,8 @@ def as_objects(queryset: ReadableQuerySet) -> ReadableQuerySet:
 
 
 def is_whole(queryset: ReadableQuerySet) -> bool:
-    """Return whether it has every row of its model, and nothing but these; then ranges need no
-    query with them.
+    """Return whether a queryset is just all rows of its model, so that ranges need not be sent with
+    its query.
     """
     whole = queryset.model._base_manager.using(queryset.db)
     if type(queryset.query) is not type(whole.query) or queryset._fields is not None:
@@ -124,14 +125,14 @@ def is_whole(queryset: ReadableQuerySet) -> bool:
 def without_conditions(queryset: ReadableQuerySet) -> ReadableQuerySet:
     """Return a queryset of all rows of the model, in the same database.
 
-    Of these, an index finds the n-th row at once. With a condition that few rows fit, the server
-    would have to look at any number of rows to find it.
+    In these, the n-th row is found by an index alone. With a condition that few rows fit, the
+    server may have to read very many rows to find it.
     """
     return QuerySet(model=queryset.model, using=queryset._db, hints=queryset._hints or None)
 
 
 def refuse_partial_groups(queryset: ReadableQuerySet, name: str, key: Key) -> None:
-    """See that rows that are counted, summed or made distinct together are read together.
+    """Check that rows of one group, of an aggregate or of distinct(), are always in one part.
 
     Raises:
         UsageError: a part could have some rows of a group, and another part the rest.
@@ -183,7 +184,7 @@ def _along(order: Sequence[Any], model: type[Model], key: str | Sequence[str]) -
     ascending: set[bool] = set()
     for entry in order:
         if len(found) >= len(wanted):
-            break  # what stands behind a whole key sorts nothing any more
+            break  # fields after the whole key do not change the order
         named = _named(entry)
         if named is None:
             return None
@@ -196,9 +197,7 @@ def _along(order: Sequence[Any], model: type[Model], key: str | Sequence[str]) -
 
 
 def _named(entry: Any) -> str | None:
-    """Return an entry of an order as the text that order_by() takes; None if it is more than a
-    name.
-    """
+    """Return an entry of an order as a text for order_by(); None if it is more than a name."""
     if isinstance(entry, OrderBy):
         inner = _named(entry.expression)
         return f"-{inner}" if entry.descending and inner else inner
@@ -215,8 +214,8 @@ def _other_order(order: Sequence[Any], name: str) -> str:
 
 
 def _has_window(expressions: Sequence[Any]) -> bool:
-    """Return whether a row's values depend on other rows of the result; those of a subquery of its
-    own are none of them.
+    """Return whether an expression has a window function, so that a row's values depend on other
+    rows of the result. Windows inside of a subquery do not count.
     """
     for expression in expressions:
         if expression is None or isinstance(expression, Query | Subquery):

@@ -1,8 +1,8 @@
-"""Whether several rows of a queryset may have one key, and whether these may differ.
+"""Whether several rows of a queryset may have the same key, and whether these may differ.
 
-A condition on a joined table repeats a row. Rows that differ are found where the database itself
-does not keep the key unique, whatever the model says of it: in a view, and in tables of PostgreSQL
-that others inherit from, or whose partitions have keys of their own.
+A condition on a joined table repeats a row. Different rows with the same key are possible where the
+database does not keep the key unique, even if the model says so: in a view, and in tables of
+PostgreSQL from which others inherit, or whose partitions have keys of their own.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ __all__ = ["alike", "is_kept_unique", "may_differ", "may_repeat"]
 
 
 def may_repeat(queryset: ReadableQuerySet) -> bool:
-    """Return whether one key may have several rows: those of a joined table, or of a view."""
+    """Return whether several rows may have the same key, as with joined tables or in a view."""
     query = queryset.query
     joined = len(query.alias_map) > 1 or query.extra_tables or getattr(query, "_filtered_relations", None)
     return bool(joined) or not queryset.model._meta.managed
 
 
 def may_differ(queryset: ReadableQuerySet) -> bool:
-    """Return whether rows of one key may differ: those of a view, and those that have more in them
-    than the columns of the model.
+    """Return whether rows with the same key may differ: those of a view, and those with more than
+    the columns of the model.
     """
     query = queryset.query
     beside = query.annotation_select or query.extra_select or query.select_related
@@ -38,7 +38,7 @@ def may_differ(queryset: ReadableQuerySet) -> bool:
 
 
 def alike(one: Any, other: Any) -> bool:
-    """Return whether two rows of one key are the same, with all that was selected beside them."""
+    """Return whether two rows with the same key are equal in all that was selected."""
     if not isinstance(one, Model):
         return bool(one == other)
     left, right = (
@@ -48,10 +48,10 @@ def alike(one: Any, other: Any) -> bool:
 
 
 def is_kept_unique(queryset: ReadableQuerySet, key: Key, patience: float) -> bool:
-    """Return whether PostgreSQL lets no two rows have the same key.
+    """Return whether PostgreSQL keeps the key unique.
 
     Args:
-        queryset: what is read.
+        queryset: the queryset.
         key: its key.
         patience: seconds for which a database that cannot be read is asked again.
     """
@@ -67,8 +67,8 @@ def _has_unique_index(table: str, columns: list[str], rows: ReadableQuerySet) ->
         return cursor.fetchone() is not None
 
 
-# An index of a partitioned table spans its partitions; one of a table that others inherit from does
-# not have their rows.
+# An index of a partitioned table covers its partitions; an index of a table does not have the rows
+# of tables that inherit from it.
 _UNIQUE = """
 SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
 WHERE i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL

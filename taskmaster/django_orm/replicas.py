@@ -1,7 +1,7 @@
-"""Whether a replica, which routers have chosen for reading, has the rows that the primary has.
+"""A check that a replica, which Django's routers choose for reading, has the primary's rows.
 
-A replica that lags ends earlier than the table does: a page that it has not filled would be the
-last one, and the rows behind it would be left out. It is waited for, as a database that is away.
+A replica that lags lacks the newest rows: its last page would come too early, and the rows after it
+would be left out. The run waits for it, as for a database that cannot be reached.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Behind(Exception):
 
 
 class Replicas:
-    """The databases from which one queryset is read, and which of them have what the primary had.
+    """The databases from which a queryset may be read, and which of them have caught up.
 
     Args:
-        queryset: what is read.
-        key: its key; of keys that grow, the highest is that of the newest row.
+        queryset: the queryset.
+        key: its key. If keys grow, the newest row has the highest one.
     """
 
     def __init__(self, queryset: ReadableQuerySet, key: Key) -> None:
@@ -41,11 +41,11 @@ class Replicas:
         self._newest: Any = None  # highest key of the primary; None until it was asked
 
     def check(self, alias: str) -> None:
-        """See that a database has the row with the highest key that the primary had when it was
-        asked first, or another one above it. One that has it is not asked again.
+        """Check that a database has a row with the highest key that the primary had at the first
+        check, or a higher one. A database that has passed is not asked again.
 
         Raises:
-            Behind: it has not.
+            Behind: it has no such row yet.
         """
         if not self._routed or alias in self._caught_up:
             return
@@ -58,13 +58,13 @@ class Replicas:
                 if not self._has_newest(alias):
                     raise Behind(
                         f"the database {alias!r}, from which routers read, does not have the row {self._newest!r} of "
-                        f"{primary!r} yet, to which they write. Where one is no replica of the other, name the "
-                        "database to read: .using(...)"
+                        f"{primary!r} yet, to which they write. If it is no replica of that one, name the database to "
+                        "read: .using(...)"
                     )
         self._caught_up.add(alias)
 
     def _primary(self) -> str | None:
-        """Return the database to which routers write; None if nothing can be asked of it."""
+        """Return the database to which routers write; None if it cannot be queried."""
         try:
             alias = str(router.db_for_write(self._rows.model, **self._rows._hints))
             self._highest(alias)

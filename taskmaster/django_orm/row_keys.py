@@ -1,4 +1,4 @@
-"""Where in a row of a queryset its key is: in an object, a dict, a tuple, or the value itself."""
+"""Takes the key out of a row of a queryset, which is an object, a dict, a tuple or a value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["parts_of"]
 
 
 def parts_of(queryset: ReadableQuerySet, key: Key) -> Callable[[Any], tuple[Any, ...]]:
-    """Return a function that takes the values of the key's fields out of a row.
+    """Return a function that returns the values of the key's fields of a row.
 
     Raises:
         UsageError: the rows of the queryset do not have them.
@@ -30,12 +30,12 @@ def parts_of(queryset: ReadableQuerySet, key: Key) -> Callable[[Any], tuple[Any,
     if issubclass(kind, ModelIterable):
         _refuse_deferred(query, key)
         return lambda row: tuple(getattr(row, name) for name in key.names)
-    # In the order of what the rows have: values() without a name is all fields.
+    # The names of a row's values in their order; values() without a name has all fields.
     names = list(queryset._fields or [*query.extra_select, *query.values_select, *query.annotation_select])
     if "pk" in names and len(key.names) > 1 and key.primary:
         return _whole_key_of(kind, names)
-    places = [names.index(one) for one in (_called(name, names, key) for name in key.names) if one is not None]
-    if len(places) < len(key.names) or kind not in (
+    indexes = [names.index(one) for one in (_called(name, names, key) for name in key.names) if one is not None]
+    if len(indexes) < len(key.names) or kind not in (
         ValuesIterable, ValuesListIterable, NamedValuesListIterable, FlatValuesListIterable
     ):  # fmt: skip
         wanted = ", ".join(map(repr, key.names))
@@ -47,13 +47,13 @@ def parts_of(queryset: ReadableQuerySet, key: Key) -> Callable[[Any], tuple[Any,
     if issubclass(kind, FlatValuesListIterable):
         return lambda row: (row,)
     if issubclass(kind, ValuesIterable):
-        wanted_names = [names[place] for place in places]
+        wanted_names = [names[index] for index in indexes]
         return lambda row: tuple(row[name] for name in wanted_names)
-    return lambda row: tuple(row[place] for place in places)
+    return lambda row: tuple(row[index] for index in indexes)
 
 
 def _refuse_deferred(query: Any, key: Key) -> None:
-    """Check that objects come with their key: otherwise each would cost a query of its own."""
+    """Check that objects are loaded with their key: otherwise each would cost a query."""
     names, deferred = query.deferred_loading
     missing = ", ".join(map(repr, key.left_out(names, deferred=deferred)))
     if missing:
@@ -65,16 +65,16 @@ def _refuse_deferred(query: Any, key: Key) -> None:
 
 
 def _whole_key_of(kind: Any, names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """Return such a function where a composite primary key is one value of the row."""
+    """Return that function for rows in which a composite primary key is one value."""
     if issubclass(kind, FlatValuesListIterable):
         return tuple
-    place: Any = "pk" if issubclass(kind, ValuesIterable) else names.index("pk")
-    return lambda row: tuple(row[place])
+    at: Any = "pk" if issubclass(kind, ValuesIterable) else names.index("pk")
+    return lambda row: tuple(row[at])
 
 
 def _called(name: str, names: list[str], key: Key) -> str | None:
-    """Return the name of a field in ``values()``: ``author_id`` may be ``author``, and the primary
-    key ``pk`` or that of a parent; None if it is not there.
+    """Return the name that a field has among the names of ``values()``: ``author_id`` may be
+    ``author``, and the primary key ``pk`` or that of a parent; None if it is not among them.
     """
     meta = key.model._meta
     field = next(one for one in meta.concrete_fields if one.attname == name)

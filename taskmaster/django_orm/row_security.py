@@ -1,7 +1,7 @@
-"""Whether PostgreSQL hides rows of a queryset's tables by row-level security.
+"""A check that PostgreSQL does not hide rows of a queryset's tables by row-level security.
 
-The server leaves them out without a word, for the reader as for the workers, and a run over the
-rest would end as if all was done.
+The server leaves such rows out without an error, for the master as for the workers, and a run over
+the other rows would end as if all was done.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ logger = clean_logger(__name__)
 
 
 def check_order(queryset: ReadableQuerySet, key: Key, patience: float, *, ranges: bool) -> None:
-    """See that a database gives all rows of a queryset, in the order of a key.
+    """Check that a database returns all rows of a queryset, in the order of a key.
 
     Args:
-        queryset: what is read.
+        queryset: the queryset.
         key: its key.
         patience: seconds for which a database that cannot be read is asked again.
         ranges: whether it is read by key ranges.
 
     Raises:
-        UsageError: it does not; says why, with the cure.
+        UsageError: it may not; the message says why, with the cure.
     """
     check_columns(queryset, key, patience)
     check_operators(queryset, key, patience)
@@ -42,14 +42,14 @@ def check_order(queryset: ReadableQuerySet, key: Key, patience: float, *, ranges
 
 
 def check_row_security(queryset: ReadableQuerySet, patience: float) -> None:
-    """See that no row of the tables that are read is hidden, or that this is wanted.
+    """Check that no row of the queryset's tables is hidden, or that this is wanted.
 
     Args:
-        queryset: what is read.
+        queryset: the queryset.
         patience: seconds for which a database that cannot be read is asked again.
 
     Raises:
-        UsageError: rows may be hidden; names the table, with the cure.
+        UsageError: rows may be hidden; the message names the table, with the cure.
     """
     if connections[queryset.db].vendor != "postgresql":
         return

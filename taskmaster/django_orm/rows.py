@@ -1,9 +1,9 @@
-"""The rows of a queryset, read by pages along a key.
+"""The rows of a queryset, read in pages in the order of a key (keyset pagination).
 
 For the user's module, in a loop of ``get_jobs`` or as the source itself;
-``taskmaster.django_orm.integration`` makes one of a queryset that is given as a source. Each page
-is a query that begins after the last key, which an index answers without a look at what lies
-before. Memory holds two pages at most, of about 8 MB each.
+``taskmaster.django_orm.integration`` makes such a source of a queryset. Each page is a query that
+begins after the last key; an index answers it without reading the rows before. At most two pages
+are in memory, of about 8 MB each.
 """
 
 from __future__ import annotations
@@ -45,36 +45,35 @@ logger = clean_logger(__name__)
 
 ROWS_NAME = "RangeQuerySetWrapper"
 NOT_GIVEN: Any = object()
-LARGEST_PAGE_BYTES = 24 * PAGE_BYTES  # of a page that has to have all rows of a key: 300,000 small ones
-LONGER = 4  # times as many rows that such a page is asked for with
+LARGEST_PAGE_BYTES = 24 * PAGE_BYTES  # largest page of all rows with one key: about 300,000 small rows
+LONGER = 4  # a page that does not have all rows of its key is asked for again with this many times the rows
 
 
 class RangeQuerySetWrapper(KeysetSource):
-    """Iterates a queryset of any size by pages along a key; also a source that resumes at its key.
+    """Iterates a queryset of any size in pages along a key; also a source that resumes at its key.
 
     Args:
-        queryset: or a manager; not sliced, and in no other order than that of the key. ``filter``,
-            ``select_related``, ``prefetch_related``, ``only``, ``annotate`` and ``using`` are kept,
-            and so are ``values`` and ``values_list`` with the key in them.
-        step: most rows of a page; a negative one means ``descending``. Pages of wide rows have
-            fewer, and so has the first.
-        min_id: the lowest key to read, itself included; a tuple where the key has several fields.
-            None: from the lowest there is. In descending order it is where reading ends, and wants
-            ``max_id`` beside it.
-        max_id: the highest key to read, itself included; None: up to the highest there is.
-        key: a field, or several, that no two rows have the same, that are never NULL, and with
-            which an index begins; with a ``-`` before each, descending.
+        queryset: a queryset or a manager; not sliced, and in no other order than that of the key.
+            ``filter``, ``select_related``, ``prefetch_related``, ``only``, ``annotate`` and
+            ``using`` are kept, and so are ``values`` and ``values_list`` with the key in them.
+        step: most rows of a page; a negative number means ``descending``. Pages of wide rows have
+            fewer, and so has the first page.
+        min_id: the lowest key to read, inclusive; a tuple if the key has several fields; None: no
+            lower end. In descending order reading ends there, and ``max_id`` has to be given, too.
+        max_id: the highest key to read, inclusive; None: no upper end.
+        key: a field, or several, that are unique and never NULL, and with which an index begins;
+            with a ``-`` before each, descending.
         order_by: another name for ``key``.
-        descending: from the highest key to the lowest, as with ``order_by("-pk")``. A loop goes on
-            with ``max_id=last``.
-        using: the database to read, if not that of the queryset.
-        trusted: do not ask the model whether the key is unique, not NULL, and indexed.
-        patience: seconds for which a database that cannot be read is tried again before it is given
-            up.
+        descending: whether to read from the highest key to the lowest, as with ``order_by("-pk")``.
+            A loop goes on with ``max_id=last``.
+        using: the alias of the database to read, if not that of the queryset.
+        trusted: whether to skip the check that the model's key is unique, not NULL, and indexed.
+        patience: seconds for which a database that cannot be read is tried again before an error is
+            raised.
 
     Raises:
-        UsageError: the queryset or the key is none that can be read in this way; says what to write
-            instead.
+        UsageError: the queryset or the key cannot be read in this way; the message says what to
+            write instead.
 
     Example::
 
@@ -83,7 +82,7 @@ class RangeQuerySetWrapper(KeysetSource):
                 yield post
     """
 
-    def __init__(  # noqa: PLR0913  # what can be said of a loop over a table, each word once
+    def __init__(  # noqa: PLR0913  # the options of a loop over a table, each by its name
         self,
         queryset: Any,
         step: int = 1000,
@@ -127,29 +126,29 @@ class RangeQuerySetWrapper(KeysetSource):
         self._may_differ = trusted or may_differ(self._queryset)
         self._conditioned = not is_whole(self._queryset)
         self._check_database = cache(partial(check_order, self._queryset, self._key, patience, ranges=False))
-        self._by_stretches = False  # a page is asked for within a stretch of the keys
-        self._fitting = FIRST_PAGE_ROWS  # rows of a page that are not too large
+        self._by_stretches = False  # whether each query is limited to a stretch of the keys
+        self._fitting = FIRST_PAGE_ROWS  # most rows of a page, by their size
 
     def __repr__(self) -> str:
         return f"rows of {self._key}"
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield the rows in the order of their keys; also those that come meanwhile, above the key
-        that was read last.
+        """Yield the rows in the order of their keys, with those that are added meanwhile above the
+        last key that was read.
         """
         return self._rows(None)
 
-    # -- what the master calls, where it is a source -----------------------------------------------
+    # -- what the master calls, if this is a source ------------------------------------------------
 
     def iterate(self, last: Any) -> Iterator[Any]:
-        """Return the rows after a key, or all of them."""
+        """Return the rows after a key; all of them for None."""
         after = None if last is None else self._key.checked(last, "the key from which this run was to be resumed")
         if not self._fixed:
             self.bounds(None)
         return self._rows(after, read_by_master=True) if self._ends is not None else iter(())
 
     def total(self) -> int | None:
-        """Return about how many rows there are; asked in a thread of its own."""
+        """Return about how many rows there are. A thread of its own calls this."""
         with borrowed():
             return planned(self._bounded(as_objects(self._queryset)))
 
@@ -158,8 +157,8 @@ class RangeQuerySetWrapper(KeysetSource):
         return self._key.joined(self._parts(job))
 
     def identity(self) -> str:
-        """Return what is read, as ``describe`` does: a state belongs to it."""
-        # Asked for as rows are: some databases are asked for their version for it.
+        """Return the description of what is read, by which a state is matched to its run."""
+        # Retried like a query: Django asks some databases for their version for this.
         read = self._bounded(self._queryset, own_ends=False)
         return ask(read, lambda _: describe(read, self._key), self._patience)
 
@@ -173,7 +172,7 @@ class RangeQuerySetWrapper(KeysetSource):
         return self._key_at(self._key.order(descending=False), self._key.compared(">", key, self._vendor)) is not None
 
     def _key_at(self, order: Sequence[str], condition: Any) -> Any:
-        """Return the first key in an order; None if no row fits."""
+        """Return the first key in an order, of the rows that fit a condition; None if none does."""
 
         def ends(rows: Any) -> Any:
             rows = self._bounded(rows, own_ends=False)
@@ -184,7 +183,7 @@ class RangeQuerySetWrapper(KeysetSource):
         try:
             found = fetch(rows, self._patience, may_be_slow=not self._conditioned, check=check)
         except TooSlow:
-            # Few rows fit the condition; where the others end will do as well.
+            # Few rows fit the condition of the queryset: the end of all rows serves as well.
             rows = ends(without_conditions(self._queryset))
             found = fetch(rows, self._patience, check=check)
         if not found:
@@ -207,7 +206,7 @@ class RangeQuerySetWrapper(KeysetSource):
 
     def _page(self, after: Any, rows: int, *, within: int) -> RowsPage:
         until = self._border(after, within) if self._by_stretches else None
-        # One row more tells whether the last key goes on behind the page.
+        # One row more tells whether rows with the page's last key follow.
         wanted = rows + self._may_repeat
         least = within == 1 and (self._by_stretches or not self._conditioned)
         query = self._query(after, wanted, until)
@@ -219,7 +218,7 @@ class RangeQuerySetWrapper(KeysetSource):
         if len(found) > rows and self.job_key(found[-1]) != self.job_key(found[-2]):
             given.pop()  # it is read again with the next page
         elif len(found) > rows and self._may_differ:
-            # The last key goes on behind the page, and its rows are to be compared, all of them.
+            # More rows with the last key follow, and all of them have to be compared.
             if len(given) == 1:
                 return self._longer_page(after, rows, found, within=within)
             given.pop()
@@ -227,18 +226,18 @@ class RangeQuerySetWrapper(KeysetSource):
         if after is not None and end == after:
             raise SourceError(
                 f"The rows after the key {after!r}, {rows} of them, end with the same key: the database "
-                "compares another value than it gives, as one that rounds numbers or has its own spelling does. Read "
-                "along another key."
+                "compares another value than it returns, because it rounds numbers or has another spelling. Read along "
+                "another key."
             )
         check_spelling(self._key, end, query, self._patience, vendor=self._vendor)
         self._fitting = max(1, PAGE_BYTES // bytes_of_a_row(found))
         return RowsPage(given, end if full or until is None else until, last=not full and until is None)
 
     def _longer_page(self, after: Any, rows: int, found: Sequence[Any], *, within: int) -> RowsPage:
-        """Return a page with all rows of its only key.
+        """Return a longer page, which has all rows of its only key.
 
         Raises:
-            SourceError: they are too many for the memory.
+            SourceError: there are too many for the memory.
         """
         if rows * bytes_of_a_row(found) > LARGEST_PAGE_BYTES:
             many = show_count(rows, "row")
@@ -253,7 +252,8 @@ class RangeQuerySetWrapper(KeysetSource):
         return self._fitting
 
     def _was_too_slow(self, rows: int, within: int) -> int:
-        # With a condition that few rows fit, any number of them may lie between two that do.
+        # If few rows fit the condition, the server may read any number of others between two of
+        # them: fewer rows in a page would not help, a stretch of the keys does.
         self._by_stretches = self._conditioned
         return within if self._by_stretches else rows
 
@@ -261,12 +261,12 @@ class RangeQuerySetWrapper(KeysetSource):
 
     @cached_property
     def _vendor(self) -> str:
-        """What kind of database is read; a router may choose another one of that kind each time."""
+        """The kind of database, as Django names it; routers may choose among several of a kind."""
         return str(connections[self._queryset.db].vendor)
 
     def _bounded(self, queryset: Any, *, own_ends: bool = True) -> Any:
-        """Return a queryset with the conditions of ``min_id`` and ``max_id``, and of where the run
-        ends (``own_ends``).
+        """Return a queryset limited by ``min_id`` and ``max_id`` and, with ``own_ends``, by the end
+        of the run.
         """
         low, high = self._ends if self._ends is not None and own_ends else (None, None)
         down = self._descending
@@ -280,7 +280,7 @@ class RangeQuerySetWrapper(KeysetSource):
         return self._after(self._queryset, after, until).order_by(*self._key.order())[:count]
 
     def _after(self, queryset: Any, after: Any, until: Any = None) -> Any:
-        """Return a queryset with the rows behind a key, up to another one."""
+        """Return a queryset limited to the rows after one key and up to another."""
         queryset = self._bounded(queryset)
         for sign, end in (("<" if self._descending else ">", after), (">=" if self._descending else "<=", until)):
             if end is not None:
@@ -288,8 +288,8 @@ class RangeQuerySetWrapper(KeysetSource):
         return queryset
 
     def _border(self, after: Any, count: int) -> Any:
-        """Return the key of the row that is ``count`` rows further, whether it fits the condition
-        or not; None at the end.
+        """Return the key that is ``count`` rows further, with the rows that do not fit the
+        condition counted, too; None if there are fewer.
         """
         found = self._after(without_conditions(self._queryset), after).order_by(*self._key.order())
         nth = found.values_list(*self._key.names)[count - 1 : count]
@@ -305,16 +305,16 @@ class RangeQuerySetWrapper(KeysetSource):
             _check_zero(self._queryset, self._key, self._vendor, self._patience)
         for page in self._walk(after):
             if read_by_master:
-                reset_queries()  # of a loop that runs for days, DEBUG would keep the last 9,000
+                reset_queries()  # with DEBUG, Django would keep the last 9,000 queries
             yield from page
             del page
 
     def _told_apart(self, page: list[Any]) -> list[Any]:
-        """Return each object once: a condition on many related rows gives it as often as there are
-        such rows.
+        """Return each object of a page once: a condition on related rows repeats it for each of
+        them.
 
         Raises:
-            SourceError: two rows have one key and differ.
+            SourceError: two rows have the same key and differ.
         """
         keys = [self.job_key(row) for row in page]
         for at, (one, other) in enumerate(pairwise(keys)):
@@ -328,7 +328,11 @@ class RangeQuerySetWrapper(KeysetSource):
 
 
 def _check_zero(queryset: Any, key: Key, vendor: str, patience: float) -> None:
-    """See that ``min_id=0``, most often the default of ``last``, leaves out no row."""
+    """Check that ``min_id=0``, which is mostly the default of ``last``, leaves out no row.
+
+    Raises:
+        UsageError: it leaves out rows, and none has the key 0.
+    """
 
     def end(rows: Any, *, descending: bool) -> Any:
         rows = rows.filter(key.compared("<=", 0, vendor))
@@ -344,11 +348,11 @@ def _check_zero(queryset: Any, key: Key, vendor: str, patience: float) -> None:
     )
     if highest < 0:
         raise UsageError(f"{text}, and min_id=None.")
-    logger.warning("%s.", text)  # there is a row 0, and reading may go on at it
+    logger.warning("%s.", text)  # a row has the key 0: the run may be one that resumes there
 
 
 def bytes_of_a_row(page: Sequence[Any]) -> int:
-    """Return about how many bytes a row of a page takes in memory, with what was read beside it."""
+    """Return about how many bytes a row takes in memory, with its related objects."""
     some = page[:: -(-len(page) // SAMPLED_ROWS)]
     found = 0
     waiting, seen = list(some), set(map(id, some))
@@ -356,7 +360,7 @@ def bytes_of_a_row(page: Sequence[Any]) -> int:
         value = waiting.pop()
         found += sys.getsizeof(value)
         for inside in _inside(value):
-            # An object may lead back to where it came from; a class is there without the page.
+            # Objects may refer to each other, and a class does not belong to the page.
             if id(inside) not in seen and not isinstance(inside, type):
                 seen.add(id(inside))
                 waiting.append(inside)
@@ -364,10 +368,10 @@ def bytes_of_a_row(page: Sequence[Any]) -> int:
 
 
 def _inside(value: Any) -> Iterable[Any]:
-    """Return what a value holds. An object has a dict, which takes more than most values in it."""
+    """Return the values inside of a value: for an object, its dict, which is large itself."""
     if isinstance(value, Model):
         return vars(value), vars(value._state)
-    if isinstance(value, QuerySet):  # one that was prefetched, with a query of its own
+    if isinstance(value, QuerySet):  # a prefetched one, with its query
         return vars(value), vars(value.query)
     if isinstance(value, dict):
         return value.values()

@@ -1,9 +1,9 @@
-"""What must not be so where a run is started: the rows are read, and written, by other connections
-than that of the script.
+"""Checks at the start of a run, whose rows are read and written over other connections than the
+script's.
 
-An open transaction, a database in memory, and what a connection was told with SET are the script's
-alone. Each is refused with what to do instead; most often it is ``processes=0``, which runs the
-jobs in the script's own process.
+Those have no part in an open transaction, a database in memory, or a setting made with SET. Each of
+these is refused with what to do instead; mostly that is ``processes=0``, which runs the jobs in the
+script's own process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["check", "check_threads"]
 logger = clean_logger(__name__)
 
 IN_THIS_PROCESS = "processes=0 runs the jobs in this process, with its own connection"
-# What decides which rows a statement sees, or what it does to them.
+# Settings that decide which rows a statement sees, or what it does to them.
 DECISIVE = ("user", "database", "search_path", "row_security", "session_replication_role",
             "default_transaction_read_only", "attached", "temporary tables")  # fmt: skip
 QUERIES = {
@@ -36,7 +36,7 @@ QUERIES = {
         "UNION ALL SELECT 'user', current_user::text UNION ALL SELECT 'database', current_database()::text "
         "UNION ALL SELECT 'temporary tables', string_agg(relname, ', ') FROM pg_class "
         "WHERE relnamespace = pg_my_temp_schema() AND relkind IN ('r', 'v') "
-        # Settings of a project's own are listed nowhere; policies name those that decide on rows.
+        # A project's own settings are in no list; those that decide on rows are named in policies.
         "UNION SELECT said[1], current_setting(said[1], true) FROM pg_policies, "
         r"regexp_matches(concat(qual, with_check), 'current_setting\(''([\w.]+)''', 'g') AS said"
     ),
@@ -48,7 +48,7 @@ QUERIES = {
 
 
 def check() -> None:
-    """See that other connections find what this thread's connections have.
+    """Check that other connections see the same rows as this thread's connections.
 
     Raises:
         UsageError: they would not.
@@ -67,21 +67,21 @@ def check() -> None:
 
 
 def check_threads(*, here: bool) -> None:
-    """See, in a thread that is not the main one, that no other thread keeps rows in a transaction
-    which this one is meant to find: its connections are its own.
+    """Check, outside of the main thread, that no other thread has written rows for this run in an
+    open transaction: this thread has connections of its own, which do not see them.
 
     Args:
-        here: The jobs run in this process.
+        here: Whether the jobs run in this process.
 
     Raises:
-        UsageError: One does.
+        UsageError: One may have.
     """
     if threading.current_thread() is threading.main_thread():
         return
     me = threading.get_ident()
-    # By their types: isinstance() would make lazy objects of Django's, some of which cannot be.
+    # issubclass() of the types: isinstance() would evaluate Django's lazy objects, which may fail.
     for connection in [one for one in gc.get_objects() if issubclass(type(one), BaseDatabaseWrapper)]:
-        if connection.connection is None or connection._thread_ident == me:  # has no other name
+        if connection.connection is None or connection._thread_ident == me:  # has no public name
             continue
         if not here:
             _check_memory(connection)
@@ -95,8 +95,11 @@ def check_threads(*, here: bool) -> None:
 
 
 def _check_wrappers() -> None:
-    """Refuse a connection whose statements go through functions that no other connection has, as
-    those of a dry run do, which let nothing be written.
+    """Refuse a connection with an execute wrapper that new connections do not have, as one of the
+    project's own dry run, which stops statements that write.
+
+    Raises:
+        UsageError: there is one.
     """
     for connection in _made():
         wrappers = list(connection.execute_wrappers)
@@ -106,7 +109,7 @@ def _check_wrappers() -> None:
         try:
             new.ensure_connection()  # a receiver of connection_created may give them to each connection
         except Exception as exc:
-            logger.debug("the wrappers of the database %r cannot be compared: %s", connection.alias, exc)
+            logger.debug("the execute wrappers of the database %r cannot be compared: %s", connection.alias, exc)
         finally:
             new.close()
         everywhere = [_name_of(one) for one in new.execute_wrappers]
@@ -134,12 +137,12 @@ def _check_memory(connection: Any) -> None:
 
 
 def _is_of_testcase(connection: Any) -> bool:
-    """Return whether a connection is in the transaction that Django's TestCase rolls back."""
+    """Return whether a connection is in the transaction of Django's TestCase."""
     return any(getattr(block, "_from_testcase", False) for block in getattr(connection, "atomic_blocks", ()))
 
 
 def _joins(ident: int) -> bool:
-    """Return whether a thread waits for the end of this one."""
+    """Return whether a thread waits in ``join`` for this one."""
     frame = sys._current_frames().get(ident)  # as documented for debuggers
     while frame is not None:
         if frame.f_code.co_name == "join" and frame.f_locals.get("self") is threading.current_thread():
@@ -152,25 +155,30 @@ def _is_begun(connection: Any) -> bool:
     """Return whether a transaction was begun outside of ``atomic()``."""
     if connection.autocommit:
         return has_begun(connection.connection)
-    # Where the project has no autocommit, each use of the connection begins one.
+    # Without autocommit in the settings, each use of the connection begins a transaction.
     return bool(connection.settings_dict["AUTOCOMMIT"])
 
 
 def _check_session(connection: Any) -> None:
-    """Refuse a connection whose session has settings that a new connection would not have."""
+    """Refuse a connection with settings in its session that decide on rows and that a new
+    connection does not have; warn of others.
+
+    Raises:
+        UsageError: there is one.
+    """
     query = QUERIES.get(connection.vendor)
     if query is None:
         return
     new = _new(connection)
     try:
         told, plain = _asked(connection, query), _asked(new, query)
-    except Exception as exc:  # such as one connection too many
+    except Exception as exc:  # as when the server has too many connections
         logger.debug("the session of the database %r cannot be compared: %s", connection.alias, exc)
         return
     finally:
         new.close()
     changed = [name for name in sorted({*told, *plain}) if told.get(name) != plain.get(name)]
-    # With a dot: a setting of an extension, or one that a policy of row-level security looks at.
+    # With a dot in its name: a setting of an extension, or one for a policy of row-level security.
     decisive = next((name for name in changed if name in DECISIVE or "." in name), None)
     if decisive is not None:
         raise UsageError(
@@ -181,7 +189,7 @@ def _check_session(connection: Any) -> None:
         )
     if changed:
         logger.warning(
-            "the connection %r was told %s, which the run's own connections are not: set it in OPTIONS, or in the "
+            "the connection %r has %s, which the run's own connections do not have: set it in OPTIONS, or in the "
             "callback, if they need it",
             connection.alias,
             ", ".join(f"{name} = {told.get(name)!r}" for name in changed),
@@ -195,7 +203,7 @@ def _asked(connection: Any, query: str) -> dict[str, Any]:
 
 
 def _new(connection: Any) -> Any:
-    """Return another connection to the same database, not opened, and of no pool."""
+    """Return another connection to the same database, not opened, and not of a pool."""
     new = connection.copy()
     new.settings_dict["OPTIONS"] = {
         name: value for name, value in (new.settings_dict.get("OPTIONS") or {}).items() if name != "pool"

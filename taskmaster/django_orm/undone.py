@@ -1,13 +1,13 @@
 """Finds blocks of ``transaction.atomic()`` that end without an exception and were rolled back.
 
-An error that is caught inside of a block undoes the whole block, when it ends: Django rolls it back
-where its own methods have raised the error, and PostgreSQL answers the commit with a rollback where
-a statement has failed. A connection that is closed inside of a block, as close_old_connections()
-does it, takes with it what was written. Nothing says so, and a job would count as done that has
-done nothing.
+An error that is caught inside of a block rolls back the whole block at its end: Django does so if
+one of its own methods has raised the error, and PostgreSQL answers the commit with a rollback if a
+statement has failed. If the connection is closed inside of a block, as by close_old_connections(),
+what was written there is lost, too. None of these raises an error: a job that has written nothing
+would count as done.
 
-Used through ``taskmaster.django_orm.integration``. Django has no place where this could be asked:
-its ``Atomic.__exit__`` and ``commit`` are wrapped, and do what they did outside of a job.
+Used through ``taskmaster.django_orm.integration``. Django has no hook for this: its
+``Atomic.__exit__`` and ``commit`` are wrapped, and do the same as before outside of a job.
 """
 
 from __future__ import annotations
@@ -25,17 +25,19 @@ __all__ = ["BlockUndone", "looked_at", "watch_from_here"]
 
 LIBPQ_FAILED = 3  # the transaction has failed: a commit will be a rollback
 
-_in_job: ContextVar[bool] = ContextVar("taskmaster_in_job", default=False)  # goes into sync_to_async's thread, too
+_in_job: ContextVar[bool] = ContextVar("taskmaster_in_job", default=False)  # also set in sync_to_async's thread
 _wrapped: list[str] = []
 
 
 class BlockUndone(Exception):
-    """A block of ``transaction.atomic()`` was rolled back, and no exception has left it."""
+    """A block of ``transaction.atomic()`` was rolled back, although no exception has left it."""
 
 
 @contextmanager
 def looked_at() -> Iterator[None]:
-    """Raise ``BlockUndone`` where a block is undone meanwhile, in this thread."""
+    """Have blocks that are rolled back in this thread raise ``BlockUndone``, until the end of the
+    ``with`` statement.
+    """
     _wrap()
     token = _in_job.set(True)
     try:
@@ -45,7 +47,7 @@ def looked_at() -> Iterator[None]:
 
 
 def watch_from_here() -> None:
-    """Do the same for the rest of this context, which is a coroutine's."""
+    """Have rolled-back blocks raise ``BlockUndone`` in the rest of this coroutine's context."""
     _wrap()
     _in_job.set(True)
 
@@ -58,7 +60,7 @@ def _wrap() -> None:
 
 
 def _exit(plain: Any) -> Any:
-    """Return an ``Atomic.__exit__`` that says what was undone."""
+    """Return an ``Atomic.__exit__`` that raises ``BlockUndone``."""
 
     @wraps(plain)
     def leave(self: Any, exc_type: Any, exc_value: Any, traceback: Any) -> None:
@@ -74,10 +76,10 @@ def _exit(plain: Any) -> Any:
                 "transaction.atomic(), and the server has rolled back what was written there. Call "
                 "close_old_connections() and close() outside of it."
             )
-        # Django notes the error of its own methods; set_rollback(True), which is meant, has none.
+        # Django notes the error of its own methods; an intended set_rollback(True) has none.
         cause = connection.rollback_exc
         if connection.needs_rollback:
-            # A block without a savepoint of its own has passed its error on to the one around it.
+            # A block without a savepoint has passed its error on to the block around it.
             connection.rollback_exc = cause or exc_value
             return
         connection.rollback_exc = None
@@ -88,7 +90,7 @@ def _exit(plain: Any) -> Any:
 
 
 def _commit(plain: Any) -> Any:
-    """Return a ``commit`` that says when the server has rolled back instead."""
+    """Return a ``commit`` that raises ``BlockUndone`` if the server has rolled back instead."""
 
     @wraps(plain)
     def commit(self: Any) -> None:

@@ -62,26 +62,27 @@ class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions, PageOptions)
         Section.NETWORK,
         DEFAULT_HOST,
         "HOST:PORT",
-        "Where to serve. An address that other machines reach needs a key.",
+        "Address to listen on. One that other machines can reach needs a key.",
         alias="--address",
     )
     state: str | None = text(
         Section.STATE, None, "PATH", "The state file.", unset="NAME.tmstate in the working directory"
     )
     state_timeout: float = seconds(
-        Section.STATE, 3600.0, "How long to wait for a state that cannot be written, until the run stops."
+        Section.STATE, 3600.0, "How long to keep trying when the state cannot be written, before the run stops."
     )
     reset: bool = flag(Section.STATE, "Begin a new run; the old one is kept and can be taken back.")
     adopt: bool = flag(
-        Section.STATE, "Take over a state that belongs to something else, as after the file was renamed. Give it once."
+        Section.STATE,
+        "Take over a state that belongs to another TARGET, as after a file was renamed. Needed only once.",
     )
-    failed: bool = flag(Section.STATE, "Run the failed jobs again, and nothing else.")
+    failed: bool = flag(Section.STATE, "Run the failed jobs again, and no others.")
     size: int = count(Section.QUEUE, 10_000, "Most jobs that are read ahead and wait in the queue.", least=1)
     span: int = count(
         Section.QUEUE,
         DEFAULT_SPAN,
-        "Most jobs from the watermark to the newest job read. Unless another number is given, four times what slaves "
-        "hold, where that is more.",
+        "Most jobs from the watermark to the newest job read. The default is raised to four times the jobs that slaves "
+        "hold, if that is more.",
         least=2,
     )
     total: int | None = count(
@@ -116,7 +117,7 @@ class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions, PageOptions)
         Section.FAILURES,
         None,
         "N|N%",
-        "Stop the run when more jobs than this have failed in a session, as a number or as a share.",
+        "Stop the run when more jobs than this have failed in a session, as a number or a percentage.",
         check=lambda option, value: failure_budget(value, option),
         unset="no limit",
     )
@@ -124,7 +125,7 @@ class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions, PageOptions)
         Section.SCOPE,
         "TIME",
         seconds_of,
-        "Stop after that time, like 90s, 15m or 1h30m, with exit code 75; the same command resumes.",
+        "Stop after this time, like 90s, 15m or 1h30m, with exit code 75; the same command resumes.",
     )
     limit: int | None = count(
         Section.SCOPE,
@@ -144,7 +145,7 @@ class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions, PageOptions)
         Section.SCOPE,
         "SHARE",
         share_of,
-        "Rehearse: run this share of all jobs, like 0.1% or 0.001, without the run's state.",
+        "Rehearse: run only this fraction of all jobs, like 0.1% or 0.001, and keep no state.",
     )
     lease: float = seconds(Section.SLAVES, 60.0, "Silence after which a slave counts as lost.", check=_check_lease)
     lease_grace: float = seconds(
@@ -169,7 +170,7 @@ class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions, PageOptions)
         Section.OUTPUT,
         None,
         "PATH",
-        "Write metrics for Prometheus there, every 15 seconds and at the end, as node_exporter reads them.",
+        "Write metrics for Prometheus to this file, every 15 seconds and at the end, as node_exporter reads them.",
         unset="nowhere",
     )
 
@@ -198,11 +199,11 @@ class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions, PageOptions)
 class SlaveOptions(WorkerOptions, ExecutorOptions):
     """Options of ``tm-slave`` and ``tm-spawn``."""
 
-    host: str = text(Section.NETWORK, DEFAULT_HOST, "HOST:PORT", "Where the master is.", alias="--address")
+    host: str = text(Section.NETWORK, DEFAULT_HOST, "HOST:PORT", "Address of the master.", alias="--address")
     wait: float = seconds(
         Section.NETWORK,
         3600.0,
-        "How long to wait for the master, before it is up and when it is gone; 0: not at all.",
+        "How long to wait for a master that is not up yet, or is gone; 0: not at all.",
     )
 
     def check(self) -> None:
@@ -222,7 +223,7 @@ class RunOptions(MasterOptions, WorkerOptions, EngineOptions):
         Section.NETWORK,
         None,
         "HOST:PORT",
-        "Where slaves may connect to help. An address that other machines reach needs a key.",
+        "Address at which more slaves can connect. One that other machines can reach needs a key.",
         alias="--address",
         unset="a free port of this machine",
     )
@@ -230,14 +231,14 @@ class RunOptions(MasterOptions, WorkerOptions, EngineOptions):
         Section.ENGINE,
         None,
         "HOST:PORT",
-        "Where slaves on the engine reach this master.",
+        "Address at which slaves on the engine reach this master.",
         unset="this machine's address on the way to the scheduler",
     )
     job: str | None = text(
         Section.SCOPE,
         None,
         "KEY",
-        "Run only the job with this key, in this process, as for a debugger; the run is not touched.",
+        "Run only the job with this key, in this process, where a debugger works; the state is not changed.",
         commands_only="here, call the callback with the job",
     )
 

@@ -71,8 +71,8 @@ class EngineOptions:
         Section.ENGINE,
         None,
         "NAME",
-        "Run the slaves on a cluster that is there already: dask, ray, or MODULE:FACTORY, a function that makes a "
-        "concurrent.futures.Executor. The master stays here.",
+        "Run the slaves on an existing cluster: dask, ray, or MODULE:FACTORY, a function that returns a "
+        "concurrent.futures.Executor. The master runs here.",
         check=_check_engine,
         unset="jobs run on this machine",
     )
@@ -99,7 +99,7 @@ class EngineOptions:
         check=_check_env,
     )
     insecure_engine: bool = flag(
-        Section.ENGINE, "Let the key travel to a scheduler on another machine without TLS, where it can be read."
+        Section.ENGINE, "Send the key to a scheduler on another machine without TLS, where others can read it."
     )
 
     @property
@@ -128,8 +128,8 @@ class ExecutorOptions(EngineOptions):
         Section.ENGINE,
         None,
         "MODULE:FACTORY",
-        "Run each batch as a call of the concurrent.futures.Executor that this function makes, where its workers "
-        "cannot reach the master; this command can.",
+        "Run each batch as a call to the concurrent.futures.Executor that this function returns. For workers that "
+        "cannot reach the master; this command has to reach it.",
         check=_check_executor,
     )
     in_flight: int | None = count(

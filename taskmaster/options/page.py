@@ -40,7 +40,7 @@ class PageOptions:
         check=_check_web,
         alone="auto",
     )
-    web_readonly: bool = flag(Section.PAGE, "The page only shows the run, to everybody.")
+    web_readonly: bool = flag(Section.PAGE, "The page only shows the run: nobody can steer there.")
     web_new_token: bool = flag(Section.PAGE, "Make new tokens for the page: former addresses stop working.")
     web_cert: str | None = text(
         Section.PAGE, None, "PATH", "File with the certificate of the page, which is then served with TLS."
@@ -50,10 +50,10 @@ class PageOptions:
         Section.PAGE,
         None,
         "NAME[/PATH]",
-        "What browsers call the page behind a proxy, which has the certificate.",
+        "Name under which browsers reach the page through a proxy, which has the certificate.",
         check=_check_name,
     )
-    web_open_metrics: bool = flag(Section.PAGE, "Give /metrics to everybody who reaches the page, without a token.")
+    web_open_metrics: bool = flag(Section.PAGE, "Serve /metrics without a token, to all that can reach the page.")
 
     def check_page(self) -> None:
         """Check that the options go together.

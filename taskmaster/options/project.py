@@ -1,5 +1,5 @@
-"""The options about a Django project, which every command has and no script: a script has set its
-project up before it imports its models.
+"""The options about a Django project. Commands have them; ``Taskmaster`` has not, because a script
+sets its project up itself before it imports its models.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ __all__ = ["ProjectOptions"]
 
 @record(slots=False)
 class ProjectOptions:
-    """Which project the target belongs to."""
+    """The Django project of the target."""
 
     django_settings: str | None = text(
         Section.TARGET,

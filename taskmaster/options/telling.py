@@ -75,30 +75,30 @@ class LogOptions:
     """Where a command logs."""
 
     log_file: str | None = text(
-        Section.OUTPUT, None, "PATH", "Also write what is logged, and what is said of the run, to the end of this file."
+        Section.OUTPUT, None, "PATH", "Also append the log, and the messages about the run, to this file."
     )
     log_json: bool = flag(
         Section.OUTPUT,
-        "Log a JSON object a line: in the file of --log-file, or on standard error where there is none.",
+        "Log one JSON object a line, to the file of --log-file or, without one, to standard error.",
     )
 
 
 @record(slots=False)
 class TellingOptions:
-    """Whom a run tells what happens to it, and how."""
+    """The options of notifications and of the report."""
 
     notify: tuple[str, ...] = texts(
         Section.TELLING,
         "COMMAND|URL",
-        "Run this command, or post to this https:// address, when something happens that somebody should know. Can be "
-        "given several times. Others on this machine can see an address that is given here: set TASKMASTER_NOTIFY.",
+        "Run this command, or post to this https:// address, at each event of --notify-on. Can be given several times. "
+        "Other users of this machine can see an address that is given here: set TASKMASTER_NOTIFY instead.",
         check=_check_notify,
     )
     notify_on: str | None = text(
         Section.TELLING,
         None,
         "EVENT,...",
-        "What to notify of, such as finished,stalled; or all.",
+        "Events to notify of, such as finished,stalled; or all.",
         check=_check_notify_on,
         unset="all but throttled, changed, and the coming and going of slaves",
     )
@@ -106,19 +106,19 @@ class TellingOptions:
         Section.TELLING,
         "TIME",
         seconds_of,
-        "Time without a settled job after which a run that nobody has paused is said to be stalled.",
+        "Time without a settled job after which a run that nobody has paused counts as stalled.",
         unset="10m",
     )
     report: str | None = text(
         Section.OUTPUT,
         None,
         "PATH",
-        "Write a report there when the session ends, however it ends: a page of HTML without a script, or JSON if the "
-        "name ends with .json.",
+        "Write a report to this file at the end of the session, however it ends: a page of HTML without a script, or "
+        "JSON if the name ends with .json.",
         unset="nowhere",
     )
 
     @property
     def notified(self) -> frozenset[str]:
-        """The names of the events that are notified of."""
+        """The names of the events for which notifications are sent."""
         return frozenset(NOTIFIED) if self.notify_on is None else _events_of("--notify-on", self.notify_on)

@@ -80,7 +80,7 @@ def probe_of(dsn: str, statement: str) -> DatabaseProbe:
 
 @record(slots=False)
 class ThrottleOptions:
-    """What may hold a run back."""
+    """The options that may hold a run back."""
 
     rate: float | None = amount(
         Section.PACE,
@@ -108,7 +108,7 @@ class ThrottleOptions:
     guard: tuple[str, ...] = texts(
         Section.PACE,
         "NAME=LIMIT@DSN",
-        "Hand nothing out while a number is above its limit: replication_lag, active_connections, long_transactions, "
+        "Hand out no jobs while a number is above its limit: replication_lag, active_connections, long_transactions, "
         "locks_waiting, wal_rate or checkpoints_forced of a PostgreSQL database, like replication_lag=5s@DSN; "
         "dead_tuples=TABLE:LIMIT@DSN; autovacuum_running=TABLE@DSN; cpu_load=80% or disk_free=20G@PATH of the "
         "master's machine; or while http=URL does not answer 200. Can be given several times.",
@@ -119,21 +119,21 @@ class ThrottleOptions:
         Section.PACE,
         None,
         "LIMIT@DSN",
-        "Go as fast as a PostgreSQL database allows: a small statement takes others there at most 20 ms, as with "
-        "20ms@DSN, or 1.5 times what it takes without the run, as with 1.5x@DSN.",
+        "Go only as fast as a small transaction in a PostgreSQL database takes at most 20 ms, with 20ms@DSN, or 1.5 "
+        "times as long as without the run, with 1.5x@DSN.",
         unset="off, or what the module says",
         check=_check_pace,
     )
 
     def paced(self, named: Pace | None) -> Pace | None:
-        """Return the pace; that of the module, if the options say nothing of it."""
-        given: Any = self.pace  # of a script, it may be a pace already
+        """Return the pace of the options or, without one, that of the module."""
+        given: Any = self.pace  # from a script, it may be a Pace already
         if given is None or isinstance(given, Pace):
             return given or named
         return _parse_pace(given)
 
     def throttle_hooks(self) -> list[Callable[[], str]]:
-        """Return what has to allow that jobs are handed out: the hours, and each guard."""
+        """Return the hooks of the hours and the guards, each of which can hold jobs back."""
         hooks: list[Callable[[], str]] = _guards(self.guard)
         if self.hours is not None:
             from taskmaster.options.hours import parse_hours
@@ -151,7 +151,7 @@ def _guards(given: Collection[str]) -> list[Callable[[], str]]:
 
 
 class _HoursHook:
-    """Says whether now is one of the hours."""
+    """A throttle hook that allows jobs within the hours."""
 
     what = "the time of day"
 

@@ -39,13 +39,13 @@ def _check_memory(option: str, value: Any) -> None:
 
 @record(slots=False)
 class CommonOptions(ProjectOptions, LogOptions):
-    """What every command that serves or runs jobs can be told."""
+    """The options of every command that serves or runs jobs."""
 
     key: str | None = text(
         Section.NETWORK,
         None,
         "TEXT",
-        "The shared key. Others on this machine can see it: prefer --key-file.",
+        "The shared key. Other users of this machine can see it: prefer --key-file.",
         environment=False,  # TASKMASTER_KEY is taken out of the environment where the key is looked for
     )
     key_file: str | None = text(

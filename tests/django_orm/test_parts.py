@@ -437,7 +437,7 @@ def test_a_page_that_leads_nowhere_is_an_error(posts: list[int], source: Any, mo
     from taskmaster.django_orm.key import Key
 
     monkeypatch.setattr(Key, "compared", lambda *_: Q())
-    with pytest.raises(SourceError, match=r"same key.*compares another value than it gives"):
+    with pytest.raises(SourceError, match=r"same key.*compares another value than it returns"):
         list(source(Post.objects.all(), 7).iterate(None))
 
 

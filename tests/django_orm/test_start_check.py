@@ -166,7 +166,7 @@ def test_what_decides_on_no_rows_is_warned_of(use: Any, database: str, caplog: p
         cursor.execute("SET statement_timeout = '7s'")
     integration.check_start()
 
-    assert "was told statement_timeout = '7000'" in caplog.text
+    assert "has statement_timeout = '7000'" in caplog.text
 
 
 def test_an_attached_file_is_noticed(use: Any, tmp_path: Any) -> None:
