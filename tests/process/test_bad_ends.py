@@ -60,10 +60,10 @@ def bad_rows(playground: Playground) -> list[str]:
 
 
 STOPS = {
-    "Ctrl-C": (signal.SIGINT, "", 130),
-    "SIGTERM": (signal.SIGTERM, "", 143),
-    "Abort": (None, "aborts", 4),
-    "get_jobs raises": (None, "raises", 1),
+    "Ctrl-C": (signal.SIGINT, [], 130),
+    "SIGTERM": (signal.SIGTERM, [], 143),
+    "Abort": (None, ["aborts"], 4),
+    "get_jobs raises": (None, ["raises", "last"], 1),
 }
 
 
@@ -71,13 +71,12 @@ STOPS = {
 @pytest.mark.parametrize("stop", mostly_slow(STOPS, "Ctrl-C"))
 def test_what_a_run_that_is_stopped_may_have_lost_is_kept(playground: Playground, stop: str, processes: str) -> None:
     """Once, with the exit code of its stop; the session that ends the run ends with 1."""
-    number, file, code = STOPS[stop]
+    number, files, code = STOPS[stop]
     playground.write("bad.py", BAD)
     words = ("tm-run", "bad.py", *STATE)
     run = playground.start(*words, f"--processes={processes}")
     wait_for("a job", (playground.directory / "begun").exists)
-    if file:
-        touch(playground, file, "last")
+    touch(playground, *files)
     if number:
         run.process.send_signal(number)
 
@@ -87,7 +86,7 @@ def test_what_a_run_that_is_stopped_may_have_lost_is_kept(playground: Playground
     assert "During handling of the above" not in run.output
     assert len(bad_rows(playground)) == 1
 
-    (playground.directory / (file or "begun")).unlink()
+    (playground.directory / (files or ["begun"])[0]).unlink()
     touch(playground, "fine", "last")
     again = playground.run(*words)
     assert again.process.returncode == 1, again.output

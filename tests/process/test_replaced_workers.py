@@ -134,8 +134,10 @@ def test_forked_workers_draw_different_numbers(playground: Playground) -> None:
         "script.py",
         PREAMBLE
         + "import random, numpy\nfrom taskmaster import Taskmaster\n"
-        + "def draw(n):\n    time.sleep(0.05)\n    note(f'numpy={numpy.random.random()}')\n"
-        + "    note(f'random={random.random()}')\n"
+        # Each worker has a job, however long the last one takes to begin.
+        + "def draw(n):\n    open(f'at-{os.getpid()}', 'w').close()\n"
+        + "    while sum(name.startswith('at-') for name in os.listdir()) < 4:\n        time.sleep(0.02)\n"
+        + "    note(f'numpy={numpy.random.random()}')\n    note(f'random={random.random()}')\n"
         + "if __name__ == '__main__':\n"
         + "    Taskmaster(draw, range(40), setup=lambda: None, processes=4, batch=1, state='s.tmstate',\n"
         + "               progress='none').start()\n",
@@ -143,5 +145,5 @@ def test_forked_workers_draw_different_numbers(playground: Playground) -> None:
     run = playground.run("python", "script.py")
 
     assert run.process.returncode == 0, run.output
-    assert len({pid for _, _, pid in playground.ledger.lines()}) > 1
+    assert len({pid for _, _, pid in playground.ledger.lines()}) == 4
     assert len(playground.ledger.ended()) == 80

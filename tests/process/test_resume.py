@@ -362,7 +362,7 @@ def test_a_run_that_leaves_jobs_out_knows_it_also_when_its_master_is_killed(play
     playground.write("second", "")
     killed = playground.start(*command)
     wait_for("a job that came instead", lambda: playground.directory.joinpath("at-5").exists())
-    wait_for("a checkpoint", lambda: playground.look("SELECT settled FROM run")[0] > 2)
+    wait_for("a checkpoint", lambda: playground.in_state() > 2)
     killed.kill()
     killed.end()
     playground.write("go", "")
@@ -391,12 +391,14 @@ def test_a_run_that_was_killed_does_not_end_well_either_if_it_leaves_jobs_out(
     playground: Playground, order: str
 ) -> None:
     """Nobody could say anything at its end."""
-    slow = "import time\ndef handle_job(job):\n    time.sleep(0.002)\n"
-    playground.write("mod.py", KILLED_ORDERS[order] + slow)
+    handle = "def handle_job(job):\n    hold()\n    note(str(job))\n"
+    playground.write("mod.py", PREAMBLE + KILLED_ORDERS[order] + handle)
+    playground.hold(200)
     first = playground.start("tm-run", "mod.py", "2", "--progress=none", "--batch=10")
     wait_for("a key", lambda: (playground.look("SELECT mark FROM run") or [None])[0])
     first.kill()
     wait_for("every process to end", lambda: not playground.left())
+    playground.let_go()
     second = playground.run("tm-run", "mod.py", "8", "--progress=none", "--batch=100")
 
     assert second.process.returncode == (0 if order == "in order" else 1), second.output
@@ -409,20 +411,23 @@ def test_a_callback_that_removes_its_rows_raises_no_doubt_when_it_is_killed_agai
     """Both the job at the watermark and the one behind it are gone then."""
     playground.write(
         "mod.py",
-        "import os, time\n"
-        "def get_jobs(last=''):\n    yield from (name for name in sorted(os.listdir('rows')) if name > last)\n"
-        "def handle_job(job):\n    time.sleep(0.002)\n    os.path.exists(f'rows/{job}') and os.remove(f'rows/{job}')\n",
+        PREAMBLE
+        + "def get_jobs(last=''):\n    yield from (name for name in sorted(os.listdir('rows')) if name > last)\n"
+        + "def handle_job(job):\n    hold()\n    os.path.exists(f'rows/{job}') and os.remove(f'rows/{job}')\n"
+        + "    note(job)\n",
     )
     rows = playground.directory / "rows"
     rows.mkdir()
     for number in range(2000):
         (rows / f"{number:04}").touch()
-    for _ in range(2):
+    for after in (200, 600):
+        playground.hold(after)
         before = playground.look("SELECT mark FROM run")
         run = playground.start("tm-run", "mod.py", "2", "--progress=none", "--batch=10")
         wait_for("a key", lambda old=before: playground.look("SELECT mark FROM run") not in (old, None, (None,)))
         run.kill()
         wait_for("every process to end", lambda: not playground.left())
+    playground.let_go()
     last = playground.run("tm-run", "mod.py", "8", "--progress=none", "--batch=100")
 
     assert last.process.returncode == 0, last.output
@@ -483,17 +488,21 @@ def test_a_range_that_is_only_parked_was_not_reached(playground: Playground) -> 
     """Ranges are in the state before they are handed out; those that are settled count."""
     playground.write(
         "mod.py",
-        "import os\nfrom taskmaster import Abort, Job\nclass Ranges:\n    parked = True\n"
+        "import os, time\nfrom taskmaster import Abort, Job\nclass Ranges:\n    parked = True\n"
         "    def iterate(self, last):\n"
-        "        return (Job((n, n + 1), n) for n in range(0 if last is None else last[1], 4))\n"
+        "        yield from (Job((n, n + 1), n) for n in range(0 if last is None else last[1], 4))\n"
+        "        open('read', 'w').close()\n"
         "def get_jobs():\n    return Ranges()\n"
-        "def handle_job(n):\n    if n >= int(os.environ['WELL']):\n        raise Abort('enough')\n",
+        "def handle_job(n):\n"
+        "    while not os.path.exists('read'):\n        time.sleep(0.02)\n"
+        "    if n >= int(os.environ['WELL']):\n        raise Abort('enough')\n",
     )
     command = ("tm-run", "mod.py", "1", "--progress=none", "--batch=1")
     playground.run(*command, WELL="0")
     assert "(3, 4)" not in playground.run("tm-ctl", "runs", "mod.py").output
     assert "(0 jobs settled so far, 4 parked ones go first)" in playground.run("tm-run", "mod.py", "--dry-run").output
 
+    (playground.directory / "read").unlink()
     anew = playground.run(*command, "--reset", WELL="2")
     assert "it had reached no key (0 jobs settled)" in anew.output
     assert "(3, 4), but for 2 parked jobs" in playground.run("tm-ctl", "runs", "mod.py").output

@@ -127,8 +127,11 @@ def test_run_time_gives_running_jobs_no_more_than_grace(playground: Playground) 
 def test_a_signal_while_run_time_drains_is_what_the_command_ends_with(playground: Playground) -> None:
     """143, so that whoever sent it knows that it was heard."""
     playground.hold(0)
-    run = playground.start("tm-run", "jobs.py", "2", "--no-progress", "--run-time=4s", TOTAL="10")
-    run.wait_for_output("--run-time (4s) is over")
+    run = playground.start("tm-run", "jobs.py", "2", "--no-progress", TOTAL="10")
+    wait_for("jobs in hand", lambda: len(playground.held()) == 2)
+    told = playground.run("tm-ctl", "set", "run-time=0.1s", "jobs.py")
+    assert told.process.returncode == 0, told.output
+    run.wait_for_output("is over")
     run.signal_group(signal.SIGTERM)
 
     assert run.end() == 143, run.output

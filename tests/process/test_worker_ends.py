@@ -660,13 +660,16 @@ def test_no_worker_has_the_key_of_a_script(playground: Playground) -> None:
 
 
 LOSES = """
-import os, sqlite3
+import os, sqlite3, time
 def setup():
     global db
     db = sqlite3.connect("rows.sqlite")
     db.execute("CREATE TABLE IF NOT EXISTS one (job)")
 def get_jobs(last=0):
-    yield from range(last + 1, 11)
+    for job in range(last + 1, 11):
+        while job == 5 and os.path.exists("wait"):
+            time.sleep(0.02)
+        yield job
 def handle_job(job):
     db.execute("INSERT INTO one VALUES (?)", (job,))
     open("inserted", "w").close()
@@ -713,17 +716,17 @@ def test_a_master_hears_what_workers_of_another_machine_could_not_do(playground:
     playground.write("loses.py", LOSES)
     host = f"--host=127.0.0.1:{free_port()}"
     words = ("tm-master", "loses.py", host, "--progress=none", "--state=s.tmstate")
-    master = playground.start(*words, "--rate=2")
+    (playground.directory / "wait").touch()
+    master = playground.start(*words)
     slave = playground.start("tm-slave", "loses.py", host, "--processes=1")
     wait_for("a row that is not committed", (playground.directory / "inserted").exists)
-    (playground.directory / "commits").touch()
     other = playground.start("tm-slave", "loses.py", host, "--processes=1")
     other.wait_for_output("connected to the master")
-    (playground.directory / "commits").unlink()
     slave.process.send_signal(signal.SIGTERM)
     assert slave.end() == 128 + signal.SIGTERM, slave.output
     assert "What they had to write may be lost" in slave.output
     (playground.directory / "commits").touch()
+    (playground.directory / "wait").unlink()
 
     assert other.end() == 0, other.output
     assert master.end() == 1, master.output
