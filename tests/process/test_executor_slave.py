@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -99,8 +100,11 @@ def start(playground: Playground, executor: dict[str, str], *words: str, **envir
 
 def hosts(playground: Playground) -> set[int]:
     """The executor's workers that keep a worker of ours."""
-    pids = [pid for pid, line in playground.left().items() if "slave.worker.fork_server" in line]
-    found = {psutil.Process(pid).ppid() for pid in pids if psutil.pid_exists(pid)}
+    found = set()
+    for pid, line in playground.left().items():
+        if "slave.worker.fork_server" in line:
+            with suppress(psutil.NoSuchProcess):  # it ends just now
+                found.add(psutil.Process(pid).ppid())
     return {pid for pid in found if "slave.worker.fork_server" not in playground.left().get(pid, "")}
 
 

@@ -113,7 +113,11 @@ class EngineOfTest:
 
     def hosts(self) -> set[int]:
         """The engine's workers in which slaves run."""
-        return {psutil.Process(pid).ppid() for pid in self.slaves()}
+        found = set()
+        for pid in self.slaves():
+            with suppress(psutil.NoSuchProcess):  # it ends just now
+                found.add(psutil.Process(pid).ppid())
+        return found
 
     def log(self, run: Command) -> str:
         """What the engine's workers have written: those of a pool, where its command writes."""
