@@ -60,11 +60,6 @@ def wait_for_state(run: Run, state: str) -> dict[str, Any]:
     return found
 
 
-def wait_for_leased(run: Run, most: float) -> None:
-    """Wait until the slaves hold at most ``most`` jobs."""
-    wait_for(f"at most {most} jobs to be handed out", lambda: run.status()["leased"] <= most)
-
-
 def failures(playground: Playground) -> int:
     """Failed jobs of the only state here."""
     row = playground.look("SELECT failures FROM run")
@@ -205,9 +200,10 @@ def test_a_rate_is_what_it_was_set_to(playground: Playground) -> None:
     with steered(playground) as control:
         for rate, seconds, most, least in ((10, 4.0, 10, 5), (1000, 3.0, 1000, 60), (0.5, 5.0, 1, 0)):
             control.rate(rate)
-            wait_for_leased(control, max(1, rate))  # what the former rate handed out ends or comes back
-            time.sleep(1.0)  # in which what was on its way does
+            control.pause()
+            wait_for_state(control, "paused")  # what the former rate handed out has ended or come back
             since = time.time()
+            control.resume()
             time.sleep(seconds)
             count = begun_between(playground, since, since + seconds)
             assert least <= count <= rate * seconds + max(1, most), rate
