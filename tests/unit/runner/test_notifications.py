@@ -85,6 +85,7 @@ def test_a_notifier_that_hangs_holds_nobody_up(caplog: pytest.LogCaptureFixture)
         notifications.tell(event("paused", seq=seq))
         if seq % 50 == 0:
             quick_sent(quick, seq)
+    quick_sent(quick, 4 * MOST_EVENTS_WAITING - 1)
     with caplog.at_level(logging.WARNING, "taskmaster"):
         notifications.close()
 

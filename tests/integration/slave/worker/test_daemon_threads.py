@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import multiprocessing.connection
 import queue
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -20,9 +21,18 @@ from taskmaster.slave.worker.daemon_threads import lost_sentence, threads_senten
 from taskmaster.slave.worker.queue_use import amounts, is_queue
 
 
-def daemon(target: Callable[..., object], *args: object) -> threading.Thread:
-    thread = threading.Thread(target=target, args=args, daemon=True, name="writer")
+def daemon(target: Any) -> threading.Thread:
+    """Start a thread; what is waited for is in its hands when this returns."""
+    thread = threading.Thread(target=target, daemon=True, name="writer")
     thread.start()
+
+    def at_work() -> bool:
+        frame = sys._current_frames().get(thread.ident or 0)
+        while frame is not None and frame.f_code is not target.__code__:
+            frame = frame.f_back
+        return frame is not None
+
+    wait_for("the thread to begin", at_work)
     return thread
 
 
@@ -329,12 +339,15 @@ def test_a_look_leaves_nothing_of_a_thread_to_the_garbage_collection(kind: Calla
     thread.join()
 
 
-def test_a_thread_has_a_moment_for_what_exit_functions_tell_it(end: threading.Event) -> None:
+def test_a_thread_has_a_moment_for_what_exit_functions_tell_it(
+    end: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Such as to end; that of a pool has not read that when they return."""
+    monkeypatch.setattr(daemon_threads, "LAST_STILL_SECONDS", 30.0)  # however slow the machine is
     told: queue.SimpleQueue[int | None] = queue.SimpleQueue()
 
     def work() -> None:
-        end.wait(0.1)
+        end.wait()
         while told.get() is not None:
             pass
 
@@ -343,6 +356,7 @@ def test_a_thread_has_a_moment_for_what_exit_functions_tell_it(end: threading.Ev
         told.put(None)
     assert lost_sentence() != ""
 
+    threading.Timer(0.1, end.set).start()
     wait_for_work(last=True)
 
     assert lost_sentence() == ""

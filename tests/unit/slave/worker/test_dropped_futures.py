@@ -273,6 +273,7 @@ def test_what_a_call_in_a_thread_gives_away_belongs_to_the_attempt_that_gave_the
 
         def give_away() -> None:
             wait([inner.submit(fail)])
+            inner.submit(int).result()  # so that its thread has let go of the call before
 
         begin_attempt().end(None)
         outer.submit(give_away).result()
