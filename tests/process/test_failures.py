@@ -194,14 +194,16 @@ def test_a_child_of_the_source_does_not_keep_the_slave_alive(playground: Playgro
         PREAMBLE
         + "import signal\n"
         + "def get_jobs(last=None):\n    if last is None and os.fork() == 0:\n"
-        + "        open('child', 'w').write(str(os.getpid()))\n        time.sleep(600)\n        os._exit(0)\n"
+        + "        open('child', 'w').write(f'{os.getpid()}.')\n        time.sleep(600)\n        os._exit(0)\n"
         + "    yield from range(-1 if last is None else last + 1, int(os.environ['TOTAL']))\n"
         + "def handle_job(n):\n    time.sleep(0.01)\n    note(n)\n",
     )
     run = playground.start("tm-run", "mod", "2", "--progress=none", TOTAL="100000")
     wait_for("some work", lambda: playground.ledger.ended().total() > 100)
     wait_for("a checkpoint", playground.in_state)
-    child = int((playground.directory / "child").read_text())
+    file = playground.directory / "child"
+    wait_for("the child to say who it is", lambda: file.exists() and file.read_text().endswith("."))
+    child = int(file.read_text()[:-1])
     run.kill()
     try:
         wait_for("all but the child to end", lambda: set(playground.left()) <= {child})

@@ -352,4 +352,4 @@ def test_what_a_callback_has_started_ends_with_its_worker(playground: Playground
     assert run.process.returncode == code, run.output
     assert ("programs that callbacks have started and not waited for" in run.output) is bool(code)
     assert playground.ledger.ended().total() == 3
-    wait_for("the callback's process to end", lambda: not playground.left(), 10.0)
+    wait_for("the callback's process to end", lambda: not playground.left())

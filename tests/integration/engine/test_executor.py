@@ -110,13 +110,13 @@ def test_calls_run_wait_and_end(monkeypatch):
     engine = ExecutorEngine("r", "engine=", lambda: ThreadPoolExecutor(2), own=True, slaves=None)
     for name in ("one", "two", "three", "four"):
         engine.submit(name, Task(name))  # type: ignore[arg-type]
-    wait_for("two to run", lambda: engine.poll().running == 2, 10.0)
+    wait_for("two to run", lambda: engine.poll().running == 2)
     assert engine.poll().withdrawable == {"three", "four"}
     engine.withdraw("four")
     assert sorted(engine.drain()) == ["one", "two"]
     go.set()
     ended: dict[str, Ended] = {}
-    wait_for("both to end", lambda: ended.update(engine.poll().ended) or len(ended) == 2, 10.0)
+    wait_for("both to end", lambda: ended.update(engine.poll().ended) or len(ended) == 2)
 
     assert ended["one"] == Ended(0, "w1")
     assert ended["two"].unusable

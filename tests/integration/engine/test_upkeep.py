@@ -60,7 +60,7 @@ def test_slaves_that_the_engine_did_not_take_are_submitted_again(monkeypatch: py
 
     kept = Upkeep(Fleet("r", 3), engine, Task(), write)  # type: ignore[arg-type]
     try:
-        wait_for("three slaves", lambda: len(engine.taken) >= 3, 10.0)
+        wait_for("three slaves", lambda: len(engine.taken) >= 3)
     finally:
         kept.stop(0.0, lambda: True)
 
@@ -91,9 +91,9 @@ def test_an_engine_that_raises_nothing_and_does_not_answer_is_away(monkeypatch: 
     try:
         assert kept.show() == "engine: 0 of 3 slaves"
         monkeypatch.setattr(upkeep, "HANGS_SECONDS", 0.1)
-        wait_for("it to be away", lambda: "; scheduler away since " in kept.show(), 10.0)
+        wait_for("it to be away", lambda: "; scheduler away since " in kept.show())
         engine.answers.set()
-        wait_for("it to be back", lambda: kept.show() == "engine: 3 of 3 slaves", 10.0)
+        wait_for("it to be back", lambda: kept.show() == "engine: 3 of 3 slaves")
     finally:
         engine.answers.set()
         kept.stop(0.0, lambda: True)
@@ -125,7 +125,7 @@ def test_an_engine_that_has_been_silent_for_long_is_hardly_waited_for_at_the_end
     monkeypatch.setattr(engine, "drain", engine.answers.wait)
     kept = Upkeep(Fleet("r", 3), engine, Task(), lambda *_: None)  # type: ignore[arg-type]
     try:
-        wait_for("it to be away", lambda: "scheduler away" in kept.show(), 10.0)
+        wait_for("it to be away", lambda: "scheduler away" in kept.show())
         kept.stop(3600.0, lambda: False)
     finally:
         engine.answers.set()
@@ -154,7 +154,7 @@ def test_what_all_slaves_say_is_shown_in_full_once(monkeypatch: pytest.MonkeyPat
     slaves = Fleet("r", 1, _pause=0.0)
     kept = Upkeep(slaves, FailingEngine(), Task(), lambda line, _: said.append(line))  # type: ignore[arg-type]
     try:
-        wait_for("the fleet to give up", lambda: slaves.failure, 10.0)
+        wait_for("the fleet to give up", lambda: slaves.failure)
     finally:
         kept.stop(0.0, lambda: True)
 

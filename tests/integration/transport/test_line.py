@@ -30,7 +30,7 @@ def lines():
     for one in [*ends, *made]:
         one.close()
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
 
 
@@ -103,7 +103,7 @@ def test_nonsense_ends_the_line(said):
     other.sendall(said)
     other.shutdown(socket.SHUT_WR)
 
-    thread.join(5)
+    thread.join(30)
 
     assert not thread.is_alive()
     end.close()
