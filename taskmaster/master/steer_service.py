@@ -21,7 +21,7 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
 from taskmaster.master.failed_choice import FailedChoice
 from taskmaster.master.records.run_record import RunRecord
-from taskmaster.master.records.steering_records import News, SessionCommand
+from taskmaster.master.records.steering_records import News, SessionCommand, with_unknown_ends
 from taskmaster.master.slave_figures import SlaveFigures
 from taskmaster.master.steering.request import Command, SteerRequest
 from taskmaster.master.steering.steering import Steering
@@ -34,6 +34,7 @@ from taskmaster.master.work_time import WorkTime
 from taskmaster.redaction import clean
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.signals import Signals
+from taskmaster.units import show_count
 
 __all__ = ["FixedSettings", "LiveSettings", "SteerService", "reason_of"]
 
@@ -310,7 +311,8 @@ class SteerService:
             self.note(SessionCommand.LEFT_OUT, why)
 
     def note_end(self, error: BaseException | None, successor: str = "", left_out: str = "") -> None:
-        """Write into the trail how the session has ended; a second call writes nothing.
+        """Write into the trail how the session has ended, and of how many workers it is not known
+        yet how they end; a second call writes nothing.
 
         Args:
             error: The error that ended it; None if all is done.
@@ -322,14 +324,19 @@ class SteerService:
         self.close()
         code = 1 if left_out else 3 if self._broker.counts().failed else 0
         self.exit_code = code = code if error is None else getattr(error, "exit_code", 1)
+        own = "" if error is None else self.own_slave()
         with self._lock:
             counts = self._broker.counts()
+            # The others are to wait for the next master of a run that is not over.
+            ending = 0 if error is not None and self._own_slave is None else self._broker.slaves.workers_of(own)
             self.history.end(self._clock(), counts.settled, counts.failed)
         if left_out:
             self.note_left_out(left_out)
         command = SessionCommand.FINISHED if error is None else SessionCommand.STOPPED
         reason = reason_of(error)
         after = "" if error is None else f"exit code {code}"
+        if ending:
+            after = with_unknown_ends(after, show_count(ending, "worker"))
         self.note(command, reason, after, "" if error is None else successor)
 
     def news(self, *, finished: bool, place: str = "") -> News:

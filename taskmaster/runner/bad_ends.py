@@ -12,8 +12,9 @@ import threading
 from collections.abc import Callable
 
 from taskmaster.master.farewell import names_of
-from taskmaster.master.records.steering_records import SessionCommand, TrailRow
+from taskmaster.master.records.steering_records import SessionCommand, TrailRow, unknown_ends
 from taskmaster.master.run import Run
+from taskmaster.master.steering.trail import Trail
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.summary import OwnSlave
@@ -51,7 +52,11 @@ class BadEnds:
     @property
     def known(self) -> TrailRow | None:
         """What the trail has of a bad end; None if nothing is lost."""
-        return self._steers.steering.trail.bad_end
+        return self._trail.bad_end
+
+    @property
+    def _trail(self) -> Trail:
+        return self._steers.steering.trail
 
     def see_to(self, slave: OwnSlave | None, hurry: Callable[[], bool]) -> str:
         """See to the end of the slave that belongs to the run; return what its workers could not do
@@ -94,16 +99,21 @@ class BadEnds:
         return f"workers could not end as they should: {others[-1]}{more}."
 
     def keep(self, why: str) -> None:
-        """Keep in the state that this session, which is over, has ended badly; say what to do.
+        """Keep in the state how this session, which is over, has ended: its last checkpoint says
+        that this is not known, for it may be killed meanwhile. Say what to do about a bad end.
 
         Args:
-            why: As a part of a sentence.
+            why: What was bad, as a sentence; "" if nothing was.
         """
-        self.why = why
+        if not why:
+            self._keep_good_end()
+            return
+        self.why = why = why.removesuffix(".").removesuffix(": see above")
         lost = "Something that their jobs wrote may be lost: look at that."
         if isinstance(self._store, MemoryStore):
             self._console.say(f"{lost} The same call runs all again.")
             return
+        self._trail.ends_known()
         if not self._noted:
             self._steers.note(SessionCommand.ENDED_BADLY, why, "exit code 1")
         self._console.say(f"{lost} {self._cure()}")
@@ -127,7 +137,15 @@ class BadEnds:
         )
         self._console.say(self.remark)
         self._steers.note(SessionCommand.UNHEARD, said)
-        self._write()  # no harm is done if it cannot be: it has been said
+
+    def _keep_good_end(self) -> None:
+        if not (self._trail.ends_known() or self.remark) or isinstance(self._store, MemoryStore):
+            return
+        if problem := self._write():
+            self._console.say(
+                "That workers have ended could not be written into the state: the next start will say that it is not "
+                f"known how they did. {problem}"
+            )
 
     def _write(self) -> str:
         """Write the trail into the state; return why that cannot be done, "" if it is."""
@@ -136,7 +154,7 @@ class BadEnds:
         def write() -> None:
             news = self._steers.steering.news()
             try:
-                self._store.write(self._store.load().unchanged(news))
+                self._store.write(news)
             except Exception as exc:
                 problems[:] = [str(exc)]
             else:
@@ -157,11 +175,13 @@ class BadEnds:
         row = self.known
         if row is None:
             return code
-        self.why = row.reason
-        self._console.say(
-            f"But workers that ended at {show_moment(row.at)} did not end well: {row.reason}. Something that their "
-            f"jobs wrote may be lost: look at that. {self._cure()}"
-        )
+        at, workers = show_moment(row.at), unknown_ends(row)
+        self.why = f"it is not known how {workers} ended" if workers else row.reason
+        said = f"workers that ended at {at} did not end well: {row.reason}"
+        if workers:
+            said = f"the session of {at} was killed, or its machine went down, before it was known how {workers} ended"
+        lost = "Something that their jobs wrote may be lost: look at that."
+        self._console.say(f"But {said}. {lost} {self._cure()}")
         return 1 if code in (0, 3) else code
 
     def _cure(self) -> str:

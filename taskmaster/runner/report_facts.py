@@ -16,7 +16,7 @@ from taskmaster.errors import BudgetSpent, Stopped, TaskmasterError
 from taskmaster.master.records.job_records import FailedJob
 from taskmaster.master.records.minute_row import HISTORY_COLUMNS
 from taskmaster.master.records.run_record import RunRecord
-from taskmaster.master.records.steering_records import SessionCommand, bad_end
+from taskmaster.master.records.steering_records import SessionCommand, bad_end, unknown_ends, with_known_ends
 from taskmaster.master.tally.failure_kinds import LONGEST_EXAMPLE_TRACEBACK, MOST_KINDS_COUNTED, FailureKinds
 from taskmaster.master.tally.history import HELD_NAMES
 from taskmaster.units import show_count, show_moment
@@ -110,6 +110,7 @@ def facts_of_state(record: RunRecord, target: str, kinds: FailureKinds, failed: 
 
 
 _BADLY = "Workers could not end as they should: the log says what may be lost."
+_UNKNOWN = "It was killed before it was known how {} ended, and something may be lost."
 
 
 def conclusion(
@@ -146,14 +147,14 @@ def conclusion_of_state(record: RunRecord) -> dict[str, Any]:
     if record.finished is not None:
         bad = record.left_out or bad_end(record.trail) is not None
         ended_with = 1 if bad else 3 if record.failures else 0
-        return conclusion({"failed": record.failures}, ended_with, None, "", record.left_out)
+        return conclusion({"failed": record.failures}, ended_with, None, "", record.left_out or _lost(record))
     said = SessionCommand.begun() + SessionCommand.ended()
     last = next((row for row in reversed(record.trail) if row.command in said), None)  # a note may follow it
     if last is not None and last.command == SessionCommand.STOPPED:
-        number = last.after.removeprefix("exit code ")
+        number = with_known_ends(last).after.removeprefix("exit code ")
         code = int(number) if number.isdecimal() else None
         why = last.reason or "It stopped where it can go on."
-        return _stopped(code, why if bad_end(record.trail) is None else f"{_sentence(why)} {_BADLY}")
+        return _stopped(code, f"{_sentence(why)} {lost}" if (lost := _lost(record)) else why)
     seen = f" soon after {show_moment(record.last_seen)}" if record.last_seen else ""
     return _conclusion(
         "not finished",
@@ -162,6 +163,13 @@ def conclusion_of_state(record: RunRecord) -> dict[str, Any]:
         f"No master is at work on it, and its state has no word of its end: it was killed, its machine went "
         f"down{seen}, or its end could not be written. What was settled up to the last checkpoint is settled.",
     )
+
+
+def _lost(record: RunRecord) -> str:
+    """Return what a session of the run may have lost, as a sentence; "" if nothing is."""
+    row = bad_end(record.trail)
+    workers = "" if row is None else unknown_ends(row)
+    return "" if row is None else _UNKNOWN.format(workers) if workers else _BADLY
 
 
 def _stopped(code: int | None, sentence: str) -> dict[str, Any]:

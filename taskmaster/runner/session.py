@@ -161,9 +161,8 @@ class RunSession:
         if isinstance(came_to, BaseException):
             self._end_early(parts, came_to)
             raise came_to
-        summary = came_to
-        note_run(Path(store.location), self._loaded.given, finished=summary.exit_code != Stopped.exit_code)
-        return self._end(parts, summary)
+        note_run(Path(store.location), self._loaded.given, finished=came_to.exit_code != Stopped.exit_code)
+        return self._end(parts, came_to)
 
     def _begin(self, stack: ExitStack, store: Store, key: SharedKey | None) -> _Parts:
         """Listen, open the run, and start what belongs to it."""
@@ -369,8 +368,9 @@ class RunSession:
             if self._sample is None and not stopped:
                 parts.says.failures(summary)
             if self._sample is None:
-                parts.bad_ends.keep(why.removesuffix(".").removesuffix(": see above"))
+                parts.bad_ends.keep(why)
             return summary if stopped else replace(summary, exit_code=1)
+        parts.bad_ends.keep("")
         if stopped:
             return summary
         if self._options.failed and parts.record.finished is None:
@@ -393,8 +393,8 @@ class RunSession:
         why = parts.bad_ends.sentence("" if isinstance(error, LocalSlaveEnded) else own)
         if why:
             parts.console.say(f"{show_settled(parts.run.summary().settled)}, but {why}")
-        if why and self._sample is None:
-            parts.bad_ends.keep(why.removesuffix(".").removesuffix(": see above"))
+        if self._sample is None:
+            parts.bad_ends.keep(why)
 
     def _slave_command(self, server: Server | InProcessServer) -> str:
         return slave_command(self._options, self._loaded.slave_target, server.where)

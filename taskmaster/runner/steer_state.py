@@ -103,7 +103,7 @@ def steer_state(path: str, command: str, arguments: Mapping[str, str], reason: s
         if not answer["ok"]:
             raise UsageError(str(answer["why"]))
         if answer["changed"]:
-            store.write(record.unchanged(steering.news()))
+            store.write(steering.news())
             answer["say"] = _said(command, steering)
         return answer
     finally:

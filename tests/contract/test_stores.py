@@ -20,7 +20,16 @@ from taskmaster.master.records.job_records import Attempt, FailedJob, ParkedJob
 from taskmaster.master.records.minute_row import MINUTE_BYTES, MinuteRow
 from taskmaster.master.records.run_identity import RunIdentity
 from taskmaster.master.records.run_record import Checkpoint, SettledRow
-from taskmaster.master.records.steering_records import NOTHING_LOST, LiveChange, TrailRow, bad_end
+from taskmaster.master.records.steering_records import (
+    NOTHING_LOST,
+    LiveChange,
+    News,
+    TrailRow,
+    bad_end,
+    unknown_ends,
+    with_known_ends,
+    with_unknown_ends,
+)
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.memory import MemoryStore
 from taskmaster.master.stores.sqlite import rows
@@ -131,6 +140,27 @@ def test_a_bad_end_is_known_however_long_the_trail_has_become(reopen: Reopen) ->
     store.write(Checkpoint("3", trail=[ROW._replace(seq=11_000, command="note", after=NOTHING_LOST)]))
     store.write(Checkpoint("4", trail=[row._replace(seq=row.seq + 11_000) for row in many]))
     assert bad_end(reopen().load().trail) is None
+
+
+def test_ends_that_are_not_known_are_remembered_until_they_are(reopen: Reopen) -> None:
+    """Also where the row is older than all that are kept; it is written again where they are known
+    in the end, and the run stays where it is.
+    """
+    store = reopen()
+    store.load()
+    row = ROW._replace(command="stopped", after=with_unknown_ends("exit code 130", "2 workers"))
+    store.write(Checkpoint("1", settled=7, seconds=4.0, trail=[row]))
+    store.write(Checkpoint("1", settled=7, trail=[ROW._replace(seq=seq) for seq in range(2, 11_000)]))
+    store = reopen()
+    found = bad_end(store.load().trail)
+
+    assert found == row
+    assert unknown_ends(found) == "2 workers"
+    store.write(News([with_known_ends(found)], [HELD], 1, [MINUTE]))
+    record = reopen().load()
+    assert bad_end(record.trail) is None
+    assert record.trail[0] == row._replace(after="exit code 130") or record.trail[0].seq > 1
+    assert (record.mark, record.settled, record.live, record.history) == ("1", 7, [HELD], [MINUTE])
 
 
 def test_a_new_run_has_nothing_of_the_former_one_in_force(reopen: Reopen) -> None:

@@ -132,6 +132,67 @@ def test_a_second_signal_while_workers_end_is_no_good_end(playground: Playground
     assert len(bad_rows(playground)) == 1
 
 
+KILLS = {
+    "tm-run": (None, "1", "finished"),
+    "in the process": (None, "0", "finished"),
+    "Ctrl-C": (signal.SIGINT, "1", "stopped"),
+    "a slave elsewhere": (None, "", "finished"),
+}
+
+
+@pytest.mark.parametrize("kill", mostly_slow(KILLS, "tm-run", "in the process"))
+def test_a_master_that_is_killed_before_it_knows_how_workers_ended_may_have_lost_something(
+    playground: Playground, kill: str
+) -> None:
+    """The next start says so, however often, until somebody has looked; exit code 1."""
+    number, processes, command = KILLS[kill]
+    playground.write("bad.py", BAD)
+    touch(playground, "slow", "fine", *([] if number else ["last"]))
+    host = f"--host=127.0.0.1:{free_port()}"
+    words = ("tm-run", "bad.py", *STATE, f"--processes={processes}")
+    if not processes:
+        words = ("tm-master", "bad.py", *STATE, host)
+    run, slave = playground.start(*words), None
+    if not processes:
+        run.wait_for_output("server running")
+        slave = playground.start("tm-slave", "bad.py", host, "--processes=1", "--wait=0")
+    if number:
+        wait_for("a job", (playground.directory / "begun").exists)
+        run.process.send_signal(number)
+    wait_for("the teardown", (playground.directory / "ending").exists)
+    wait_for("its last word", lambda: playground.look(f"SELECT 1 FROM trail WHERE command = '{command}'"))
+    run.kill()
+    touch(playground, "last" if number else "over")
+    (playground.directory / "slow").unlink()
+    if slave is not None:
+        slave.end()
+
+    said = "was killed, or its machine went down, before it was known how 1 worker ended"
+    for _ in range(2):
+        again = playground.run(*words)
+        assert again.process.returncode == 1, again.output
+        assert said in again.output
+        assert again.output.count("tm-ctl note --fine 'nothing is lost'") == 1
+    assert playground.run("tm-ctl", "note", "--fine", "all is there", "s.tmstate").process.returncode == 0
+    assert playground.run(*words).process.returncode == 0
+
+
+@pytest.mark.parametrize("processes", ["1", "0"])
+def test_a_good_end_is_known(playground: Playground, processes: str) -> None:
+    """The state has no word of ends that are not known, and the next start neither."""
+    playground.write("bad.py", BAD)
+    touch(playground, "fine", "last")
+    words = ("tm-run", "bad.py", f"--processes={processes}", *STATE)
+    assert playground.run(*words).process.returncode == 0
+
+    assert playground.look("SELECT after FROM trail WHERE command = 'finished'") == ("",)
+    touch(playground, "over")
+    again = playground.run(*words)
+    assert again.process.returncode == 0, again.output
+    assert "there is nothing new" in again.output
+    assert "known how" not in again.output
+
+
 FULL = """
 import sys
 import time

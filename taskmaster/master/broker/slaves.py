@@ -119,6 +119,10 @@ class ConnectedSlaves:
         """How many have a connection; until the others are lost, they keep their batches."""
         return len(self._by_id) - len(self._away)
 
+    def workers_of(self, name: str = "") -> int:
+        """Return how many workers the slave with this name has; "": all slaves together."""
+        return sum(slave.workers for slave in self if slave.name == name) if name else self.workers
+
     @property
     def resting(self) -> int:
         """How many of the worker processes are those of slaves that get nothing more, and hold

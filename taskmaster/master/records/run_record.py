@@ -12,7 +12,7 @@ from dataclasses import field, replace
 from taskmaster import keys
 from taskmaster.master.records.job_records import FailedJob, ParkedJob
 from taskmaster.master.records.minute_row import MinuteRow
-from taskmaster.master.records.steering_records import LiveChange, News, SessionCommand, TrailRow
+from taskmaster.master.records.steering_records import LiveChange, SessionCommand, TrailRow
 from taskmaster.records import record
 from taskmaster.units import show_count
 
@@ -165,20 +165,6 @@ class RunRecord:
         as the record is: of a large fleet, half a gigabyte.
         """
         return replace(self, parked=(), remembered=b"")
-
-    def unchanged(self, news: News) -> Checkpoint:
-        """Return a checkpoint that changes nothing but what is in force, and the trail."""
-        return Checkpoint(
-            mark=self.mark,
-            edge=self.edge,
-            settled=self.settled,
-            failures=self.failures,
-            skipped=self.skipped,
-            seconds=self.seconds,
-            finished=self.finished is not None,
-            bound=self.bound,
-            **news.of_checkpoint(),
-        )
 
     @property
     def is_blank(self) -> bool:

@@ -21,12 +21,16 @@ __all__ = [
     "TrailRow",
     "bad_end",
     "is_setting",
+    "unknown_ends",
+    "with_known_ends",
+    "with_unknown_ends",
 ]
 
 HOLD = "hold"
 RATE = "rate"
 NOTHING_LOST = "nothing is lost"
 """What a note has led to in whose words an end that was bad is fine."""
+_ENDS_UNKNOWN = "ends unknown: "
 QUIET = "quiet "
 """Begins the name of the change that keeps a slave from getting jobs; the slave's id follows."""
 
@@ -120,15 +124,37 @@ class TrailRow(NamedTuple):
 
 
 def bad_end(rows: Sequence[TrailRow]) -> TrailRow | None:
-    """Return the newest row that says that a session has ended badly, where nobody has noted since
-    that nothing is lost; else None.
+    """Return the newest row that says that a session has ended badly, or was killed before it was
+    known how its workers ended, where nobody has noted since that nothing is lost; else None.
     """
     for row in reversed(rows):
         if row.after == NOTHING_LOST:
             return None
-        if row.command == SessionCommand.ENDED_BADLY:
+        if row.command == SessionCommand.ENDED_BADLY or unknown_ends(row):
             return row
     return None
+
+
+def with_unknown_ends(after: str, workers: str) -> str:
+    """Return how a session is after its last checkpoint, while workers still have to end.
+
+    Args:
+        after: How it is when they have; "" if there is nothing to say.
+        workers: How many they are, as text.
+    """
+    return f"{after}, {_ENDS_UNKNOWN}{workers}".removeprefix(", ")
+
+
+def with_known_ends(row: TrailRow) -> TrailRow:
+    """Return the row of a session's end without that."""
+    return row._replace(after=row.after.partition(_ENDS_UNKNOWN)[0].removesuffix(", "))
+
+
+def unknown_ends(row: TrailRow) -> str:
+    """Return of how many workers it was not known how they ended when the session last wrote how it
+    had ended itself, as text; "" if all was known.
+    """
+    return row.after.partition(_ENDS_UNKNOWN)[2] if row.command in SessionCommand.ended() else ""
 
 
 class News(NamedTuple):

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from taskmaster.master.records.steering_records import NOTHING_LOST, SessionCommand, TrailRow, bad_end
+from taskmaster.master.records.steering_records import (
+    NOTHING_LOST,
+    SessionCommand,
+    TrailRow,
+    bad_end,
+    unknown_ends,
+    with_known_ends,
+)
 from taskmaster.master.steering.request import SteerRequest
 from taskmaster.units import show_moment
 
@@ -61,6 +68,7 @@ class Trail:
         self._next = known[-1].seq + 1 if known else 1
         self._unwritten: list[TrailRow] = []
         self._begun: TrailRow | None = None  # the beginning of this session, as the state has it
+        self._ended: TrailRow | None = None  # its end, while it is not known how its workers ended
         self.saved = self._next - 1
 
     @property
@@ -123,6 +131,18 @@ class Trail:
             self.saved = max(self.saved, rows[-1].seq)
             self._unwritten = [row for row in self._unwritten if row.seq > self.saved]
 
+    def ends_known(self) -> bool:
+        """Let the row of this session's end say no more that it is not known how workers ended;
+        return whether the state has to be told.
+        """
+        row, self._ended = self._ended, None
+        if row is None:
+            return False
+        known = with_known_ends(row)
+        self._rows[self._rows.index(row)] = known
+        self._unwritten = sorted([known, *(other for other in self._unwritten if other.seq != row.seq)])
+        return row.seq <= self.saved
+
     def _add(self, at: float, *columns: str) -> TrailRow:
         row = TrailRow(self._next, at, *(column[:LONGEST_TRAIL_COLUMN] for column in columns))
         self._next += 1
@@ -132,4 +152,6 @@ class Trail:
             self._bad_end = bad_end([row])
         if row.command in SessionCommand.begun():
             self._begun = row
+        if unknown_ends(row):
+            self._ended = row
         return row

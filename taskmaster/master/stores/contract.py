@@ -12,6 +12,7 @@ from typing import Protocol
 
 from taskmaster.master.records.job_records import FailedJob
 from taskmaster.master.records.run_record import Checkpoint, RunRecord
+from taskmaster.master.records.steering_records import News
 
 __all__ = ["Store"]
 
@@ -36,8 +37,9 @@ class Store(Protocol):
         nothing.
         """
 
-    def write(self, checkpoint: Checkpoint) -> None:
-        """Make a checkpoint durable, in one transaction.
+    def write(self, checkpoint: Checkpoint | News) -> None:
+        """Make a checkpoint durable, in one transaction; or only what was steered and the trail
+        (``News``), where the run stays as it is.
 
         Raises:
             StateUnwritable: nothing of it was written; the caller tries again.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from taskmaster.master.records.job_records import FailedJob, ParkedJob
 from taskmaster.master.records.minute_row import MinuteRow
 from taskmaster.master.records.run_record import Checkpoint, RunRecord
-from taskmaster.master.records.steering_records import LiveChange, TrailRow
+from taskmaster.master.records.steering_records import LiveChange, News, TrailRow
 
 __all__ = ["MemoryStore"]
 
@@ -48,8 +48,15 @@ class MemoryStore:
         self._begin()
         return former if former.settled or former.mark is not None else None
 
-    def write(self, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint."""
+    def write(self, checkpoint: Checkpoint | News) -> None:
+        """Keep a checkpoint, or what was steered."""
+        self._live = self._live if checkpoint.live is None else checkpoint.live
+        self._trail.update({row.seq: row for row in checkpoint.trail})
+        over = set(checkpoint.history_over)
+        kept = [row for row in self._history if row.at not in over]
+        self._history = [*kept, *checkpoint.history][-MOST_MINUTES_KEPT:]
+        if isinstance(checkpoint, News):
+            return
         if checkpoint.waiting is not None:
             self._waiting = checkpoint.waiting
             self._above = {at: row for at, row in self._above.items() if at[0] == self._session}
@@ -64,11 +71,6 @@ class MemoryStore:
         self._failed.update({job.id: job for job in checkpoint.failed})
         for number in checkpoint.cleared:
             self._failed.pop(number, None)
-        self._live = self._live if checkpoint.live is None else checkpoint.live
-        self._trail.update({row.seq: row for row in checkpoint.trail})
-        over = set(checkpoint.history_over)
-        kept = [row for row in self._history if row.at not in over]
-        self._history = [*kept, *checkpoint.history][-MOST_MINUTES_KEPT:]
         self._last = checkpoint
         self._finished = (self._finished or time.time()) if checkpoint.finished else None
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from taskmaster.errors import Interrupted
 from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.limits import Limits
+from taskmaster.master.broker.slaves import ConnectedSlave
 from taskmaster.master.records.run_identity import RunIdentity
 from taskmaster.master.records.run_record import Checkpoint, RunRecord
 from taskmaster.master.records.steering_records import HOLD, LiveChange, TrailRow
@@ -25,11 +27,11 @@ from taskmaster.master.work_time import HELD_BY
 BY = {"user": "anna", "host": "bastion", "via": "tm-ctl"}
 
 
-def service(line: str = "", **known: Any) -> SteerService:
+def service(broker: Broker | None = None, line: str = "", **known: Any) -> SteerService:
     """A service of a run of which this is known."""
     record = RunRecord("run", resumed=bool(known), **known)
     return SteerService(
-        Broker("i", Limits(), record),
+        broker or Broker("i", Limits(), record),
         threading.Lock(),
         Throttle(),
         record,
@@ -132,6 +134,51 @@ def test_nothing_is_promised_once_the_last_checkpoint_is_under_way() -> None:
         assert "again in a moment" in answer["why"]
     assert steers.steering.hold is not None
     assert [row.command for row in steers.steering.trail.after(0, 10)] == ["started", "pause", "finished"]
+
+
+class OwnSlave:
+    """The slave that belongs to a run."""
+
+    name, engine = "here:1", ""
+
+
+@pytest.mark.parametrize(
+    ("error", "own", "said"),
+    [
+        (None, False, "ends unknown: 5 workers"),
+        (None, True, "ends unknown: 5 workers"),
+        (Interrupted("", 2), True, "exit code 130, ends unknown: 2 workers"),
+        (Interrupted("", 2), False, "exit code 130"),  # they wait for the next master, and tell it
+    ],
+)
+def test_an_end_says_of_how_many_workers_it_is_not_known_yet_how_they_end(
+    error: BaseException | None, own: bool, said: str
+) -> None:
+    """Until it is known: the state is told that where it has the row already."""
+    broker = Broker("i", Limits())
+    steers = service(broker)
+    for name, workers in (("here:1", 2), ("web:1", 3), ("gone:1", 4)):
+        broker.enter(ConnectedSlave(name, name, workers, workers, 0.0), ())
+    broker.leave(broker.slaves["gone:1"])
+    steers.connect(lambda: None, None, lambda: None, OwnSlave() if own else None, None)  # type: ignore[arg-type]
+    steers.note_end(error)
+    trail = steers.steering.trail
+
+    assert trail.after(0, 1)[0].after == said
+    steers.written(steers.news(finished=error is None))
+    assert trail.ends_known() == ("unknown" in said)
+    assert trail.after(0, 1)[0].after == said.partition("ends unknown")[0].removesuffix(", ")
+    assert [row.seq for row in trail.unwritten()] == ([2] if "unknown" in said else [])
+    assert not trail.ends_known()
+
+
+def test_an_end_that_nobody_has_to_be_told_of_says_nothing_of_workers() -> None:
+    """There are none."""
+    steers = service()
+    steers.note_end(None)
+
+    assert steers.steering.trail.after(0, 1)[0].after == ""
+    assert not steers.steering.trail.ends_known()
 
 
 def test_a_request_that_means_no_failed_job_is_refused_and_one_that_was_answered_is_not_looked_at_again() -> None:

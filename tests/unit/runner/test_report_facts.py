@@ -193,6 +193,12 @@ def test_a_state_says_with_what_its_last_session_ended() -> None:
     assert conclusion_of_state(stopped)["exit_code"] == 75
     assert conclusion_of_state(stopped)["sentence"] == "--limit is reached"
     assert conclusion_of_state(noted) == conclusion_of_state(stopped)
+    unknown = replace(over, trail=[trail("finished", "", "ends unknown: 2 workers")])
+    assert conclusion_of_state(unknown)["exit_code"] == 1
+    assert "before it was known how 2 workers ended" in conclusion_of_state(unknown)["sentence"]
+    unknown = replace(stopped, trail=[trail("stopped", "SIGINT", "exit code 130, ends unknown: 1 worker")])
+    assert conclusion_of_state(unknown)["exit_code"] == 130
+    assert "before it was known how 1 worker ended" in conclusion_of_state(unknown)["sentence"]
     lost = replace(stopped, trail=[*stopped.trail, trail("ended-badly", "it could not", "exit code 1", seq=2)])
     assert conclusion_of_state(lost)["exit_code"] == 75
     assert conclusion_of_state(lost)["sentence"].startswith(

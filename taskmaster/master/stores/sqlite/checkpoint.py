@@ -7,10 +7,11 @@ import time
 from collections.abc import Collection
 
 from taskmaster.master.records.run_record import Checkpoint
+from taskmaster.master.records.steering_records import News
 from taskmaster.master.stores.sqlite import history, steering
 from taskmaster.master.stores.sqlite.rows import Tally, as_text, printable, seal_run, sealed
 
-__all__ = ["drop", "write"]
+__all__ = ["drop", "write", "write_steering"]
 
 
 def write(connection: sqlite3.Connection, run: str, session: int, checkpoint: Checkpoint) -> None:
@@ -50,6 +51,15 @@ def write(connection: sqlite3.Connection, run: str, session: int, checkpoint: Ch
     history.write(tally, run, checkpoint)
     tally.save()
     _move(connection, run, checkpoint)
+    seal_run(connection, run)
+
+
+def write_steering(connection: sqlite3.Connection, run: str, news: News) -> None:
+    """Write what was steered in a run; it stays where it is."""
+    tally = Tally(connection, run)
+    steering.write(tally, run, news)
+    history.write(tally, run, news)
+    tally.save()
     seal_run(connection, run)
 
 

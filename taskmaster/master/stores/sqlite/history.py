@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from taskmaster.master.records.minute_row import MINUTE_BYTES, MinuteRow
 from taskmaster.master.records.run_record import Checkpoint
+from taskmaster.master.records.steering_records import News
 from taskmaster.master.stores.sqlite.rows import Tally, sealed
 from taskmaster.master.stores.sqlite.validation import check_history
 
@@ -27,23 +28,23 @@ HISTORY = (
 )
 
 
-def write(tally: Tally, run: str, checkpoint: Checkpoint) -> None:
-    """Add the rows that a checkpoint has, and thin out what is old.
+def write(tally: Tally, run: str, news: Checkpoint | News) -> None:
+    """Add the rows that are new, and thin out what is old.
 
     Args:
         tally: Changes the rows of the run, in a transaction.
         run: The id of the run.
-        checkpoint: What is new.
+        news: What is new.
     """
-    for at in checkpoint.history_over:
+    for at in news.history_over:
         tally.remove("history", "run = ? AND at = ?", run, at)
-    if not checkpoint.history:
+    if not news.history:
         return
-    tally.put("history", [sealed(run, row.at, row.numbers) for row in checkpoint.history])
-    last = checkpoint.history[-1].at
+    tally.put("history", [sealed(run, row.at, row.numbers) for row in news.history])
+    last = news.history[-1].at
     old = last - DAY_SECONDS
     # Only what has become old since the rows before were written: the rest is not looked at.
-    since = old - 2 * (last - checkpoint.history[0].at) - DAY_SECONDS
+    since = old - 2 * (last - news.history[0].at) - DAY_SECONDS
     tally.remove("history", "run = ? AND at > ? AND at < ? AND at / 60 % 5 <> 0", run, since, old)
     tally.remove("history", "run = ? AND at < ?", run, last - MONTH_SECONDS)
 

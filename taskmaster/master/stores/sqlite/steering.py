@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from taskmaster.master.records.run_record import Checkpoint
-from taskmaster.master.records.steering_records import LiveChange, TrailRow
+from taskmaster.master.records.steering_records import LiveChange, News, TrailRow
 from taskmaster.master.stores.sqlite.rows import Tally, printable, sealed
 from taskmaster.master.stores.sqlite.validation import check_live, check_trail
 
@@ -28,7 +28,8 @@ TRAIL_STATEMENTS = [statement.strip() for statement in TABLES.split(";") if stat
 LIVE = "SELECT run, name, value, by, at, reason, until, seal FROM live WHERE run = ? ORDER BY at, name"
 # What the exit code of a run depends on, however much has been changed in it since.
 LASTING = (
-    "SELECT MAX(seq) FROM {rows} (command IN ('ended-badly', 'left-out') OR after = 'nothing is lost') GROUP BY command"
+    "SELECT MAX(seq) FROM {rows} (command IN ('ended-badly', 'left-out') OR after = 'nothing is lost' OR "
+    "(command IN ('finished', 'stopped') AND after LIKE '%ends unknown: %')) GROUP BY command"
 )
 TRAIL = (
     "WITH whole AS (SELECT * FROM trail WHERE run = ?) "  # noqa: S608
@@ -40,20 +41,20 @@ OLD = f"run = ? AND seq <= ? AND seq NOT IN ({LASTING.format(rows='trail WHERE r
 MOST_TRAIL_ROWS_STORED = 10_000  # of a run's trail; beyond, the oldest go
 
 
-def write(tally: Tally, run: str, checkpoint: Checkpoint) -> None:
-    """Write what a checkpoint says of steering.
+def write(tally: Tally, run: str, news: Checkpoint | News) -> None:
+    """Write what was steered.
 
     Args:
         tally: Changes the rows of the run, in a transaction.
         run: The id of the run.
-        checkpoint: What is new.
+        news: What is new.
     """
-    if checkpoint.live is not None:
+    if news.live is not None:
         tally.remove("live", "run = ?", run)
-        tally.put("live", [_row(run, change) for change in checkpoint.live])
-    if checkpoint.trail:
-        tally.put("trail", [_row(run, row) for row in checkpoint.trail])
-        oldest = checkpoint.trail[-1].seq - MOST_TRAIL_ROWS_STORED
+        tally.put("live", [_row(run, change) for change in news.live])
+    if news.trail:
+        tally.put("trail", [_row(run, row) for row in news.trail])
+        oldest = news.trail[-1].seq - MOST_TRAIL_ROWS_STORED
         tally.remove("trail", OLD, run, oldest, run)
 
 

@@ -18,9 +18,10 @@ from taskmaster.errors import StateBusy, StateLocked, StateRefused, StateUnwrita
 from taskmaster.master.records.job_records import FailedJob
 from taskmaster.master.records.run_identity import RunIdentity
 from taskmaster.master.records.run_record import Checkpoint, RunRecord
+from taskmaster.master.records.steering_records import News
 from taskmaster.master.stores.default_path import check_directory
 from taskmaster.master.stores.sqlite.belonging import Belonging, write_owner
-from taskmaster.master.stores.sqlite.checkpoint import drop, write
+from taskmaster.master.stores.sqlite.checkpoint import drop, write, write_steering
 from taskmaster.master.stores.sqlite.connection import begin, connect, let_go, looking
 from taskmaster.master.stores.sqlite.file import (
     RESTORE,
@@ -188,14 +189,17 @@ class SqliteStore:
         self._run = found[0]
         return self.load()
 
-    def write(self, checkpoint: Checkpoint) -> None:
-        """Make a checkpoint durable.
+    def write(self, checkpoint: Checkpoint | News) -> None:
+        """Make a checkpoint durable, or what was steered alone.
 
         Raises:
             StateUnwritable: it was not; nothing of it is in the file.
         """
         with self._changing() as connection:
-            write(connection, self._run, self._session, checkpoint)
+            if isinstance(checkpoint, News):
+                write_steering(connection, self._run, checkpoint)
+            else:
+                write(connection, self._run, self._session, checkpoint)
 
     def failed(
         self, after: int = 0, most: int = 1000, kind: str | None = None, wait: float = -1
