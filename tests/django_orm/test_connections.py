@@ -91,7 +91,7 @@ def test_a_throttle_finds_the_server_again(use: Any, database: str, sql: Any) ->
     connection.close()
     asked, others = [], (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        "WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
     )  # fmt: skip
 
     def throttle() -> str:

@@ -186,8 +186,10 @@ def test_ranges_are_drawn_where_few_rows_fit_the_condition(
     use: Any, database: str, sql: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And the server gives no time to find the next one: it was asked for an hour."""
-    options = "-c statement_timeout=200 -c enable_sort=off -c enable_seqscan=off -c enable_bitmapscan=off"
-    use({**database_of(database), "OPTIONS": {"options": options}}, Author, Post)
+    # Less than the rows up to the first one that fits take, and much more than twenty of them.
+    options = "-c statement_timeout=530 -c enable_sort=off -c enable_seqscan=off -c enable_bitmapscan=off"
+    use(database_of(database), Author, Post)
+    use({**database_of(database), "OPTIONS": {"options": options}})
     sql("INSERT INTO library_author VALUES (1, 'Ann')")
     sql(
         "INSERT INTO library_post (id, author_id, slug, body, year, place) "
@@ -195,14 +197,14 @@ def test_ranges_are_drawn_where_few_rows_fit_the_condition(
     )
     # Each row that is looked at costs 5 ms.
     sql("CREATE FUNCTION slowly(n int) RETURNS int VOLATILE LANGUAGE sql AS 'SELECT $1 FROM pg_sleep(0.005)'")
-    rare = Post.objects.extra(where=["slowly(place) IN (70, 71, 119)"])
+    rare = Post.objects.extra(where=["slowly(place) IN (110, 111, 119)"])
     source = QuerySetRanges(rare, rows=20, target=None, patience=30)
     found = drawn(source)
-    parts = source.split((60, 80))
+    parts = source.split((100, 120))
 
-    assert [post.id for one in found for post in one.queryset()] == [70, 71, 119]
+    assert [post.id for one in found for post in one.queryset()] == [110, 111, 119]
     assert [one.hi for one in found] == [20, 40, 60, 80, 100, 120]
-    assert [part.key for part in parts] == [(60, 70), (70, 80)]
+    assert [part.key for part in parts] == [(100, 110), (110, 120)]
     assert caplog.text.count("was not found in time") == 1
 
 

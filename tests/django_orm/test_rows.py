@@ -558,7 +558,8 @@ def test_a_lost_connection_is_closed_whichever_database_a_router_chose(
 
 def test_a_count_that_is_too_slow_is_done_without(use: Any, database: str, caplog: pytest.LogCaptureFixture) -> None:
     """In one line, without a traceback: the run itself goes on."""
-    use({**database_of(database), "OPTIONS": {"options": "-c statement_timeout=50"}}, Author, Post)
+    use(database_of(database), Author, Post)
+    use({**database_of(database), "OPTIONS": {"options": "-c statement_timeout=500"}})
 
     def slowly(execute: Any, sql: str, params: Any, *rest: Any) -> Any:
         return execute("SELECT pg_sleep(5)", None, *rest)
@@ -575,7 +576,8 @@ def test_a_page_that_is_too_slow_is_asked_for_with_fewer_rows(use: Any, database
     """
     # Along the index, so that no more rows are looked at than the page has.
     options = "-c statement_timeout=300 -c enable_sort=off -c enable_seqscan=off -c enable_bitmapscan=off"
-    use({**database_of(database), "OPTIONS": {"options": options}}, Author, Post)
+    use(database_of(database), Author, Post)
+    use({**database_of(database), "OPTIONS": {"options": options}})
     sql("INSERT INTO library_author VALUES (1, 'Ann')")
     sql(
         "INSERT INTO library_post (id, author_id, slug, body, year, place) "
@@ -598,7 +600,8 @@ def test_rows_are_found_where_few_fit_the_condition(
 ) -> None:
     """And the server gives no time to look at all that lie between two: it is read by stretches."""
     options = "-c statement_timeout=200 -c enable_sort=off -c enable_seqscan=off -c enable_bitmapscan=off"
-    use({**database_of(database), "OPTIONS": {"options": options}}, Author, Post)
+    use(database_of(database), Author, Post)
+    use({**database_of(database), "OPTIONS": {"options": options}})
     sql("INSERT INTO library_author VALUES (1, 'Ann')")
     sql(
         "INSERT INTO library_post (id, author_id, slug, body, year, place) "

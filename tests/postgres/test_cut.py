@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import psycopg2
 import pytest
+from support.commands import wait_for
 from support.cut_link import CutLink
 from support.postgres_server import Server
 
@@ -92,13 +93,26 @@ def test_the_master_reads_on_when_its_link_was_lost(link: CutLink, mended: None,
 @pytest.mark.parametrize("lose", [CutLink.cut, CutLink.hang])
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_the_master_does_not_wait_for_an_answer_that_was_lost(
-    link: CutLink, mended: None, driver: str, lose: Lose
+    link: CutLink, mended: None, postgres: Server, driver: str, lose: Lose
 ) -> None:
     """The link is lost while the server is at work."""
-    with closing(SourceConnection(over(link, driver), timeout=1)) as reading:
+    held = threading.Event()
+
+    def lose_when_at_work() -> None:
+        with closing(psycopg2.connect(postgres.dsn())) as other, other.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_lock(1)")
+            held.set()
+            waits = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            wait_for("the statement to wait", lambda: (cursor.execute(waits), cursor.rowcount)[1])
+            lose(link)
+
+    loses = threading.Thread(target=lose_when_at_work)
+    with closing(SourceConnection(over(link, driver), timeout=2)) as reading:
         reading.fetch("SELECT 1")
-        threading.Timer(0.3, lose, [link]).start()
-        assert reading.fetch("SELECT 2 FROM pg_sleep(0.6)") == [(2,)]
+        loses.start()
+        assert held.wait(30.0)
+        assert reading.fetch("SELECT 2 FROM pg_advisory_lock_shared(1)") == [(2,)]
+    loses.join()
     assert link.connections > 1
 
 
