@@ -41,10 +41,10 @@ def possible(seconds: float) -> float:
 
 def bucket_of(seconds: float) -> int:
     """Return the bucket of a job's time."""
-    place: int = frexp(seconds * MICROSECONDS)[1]
-    if 0 <= place < BUCKETS:
-        return place
-    return 0 if place < 0 else BUCKETS - 1
+    bucket: int = frexp(seconds * MICROSECONDS)[1]
+    if 0 <= bucket < BUCKETS:
+        return bucket
+    return 0 if bucket < 0 else BUCKETS - 1
 
 
 class JobTimes(NamedTuple):

@@ -46,8 +46,8 @@ def without_equals_signs(environment: MutableMapping[str, str]) -> None:
     words = split_arg_string(environment.get("COMP_WORDS", ""))
     before = [
         word
-        for place, word in enumerate(words[: int(at)])
-        if word != "=" or not words[max(0, place - 1)].startswith("--")
+        for index, word in enumerate(words[: int(at)])
+        if word != "=" or not words[max(0, index - 1)].startswith("--")
     ]
     environment["COMP_WORDS"] = shlex.join([*before, *words[int(at) :]])
     environment["COMP_CWORD"] = str(len(before))
@@ -129,10 +129,10 @@ def _beginning(incomplete: str, found: Iterable[str]) -> list[str]:
 def _files(incomplete: str, suffix: str) -> list[str]:
     """Return the files of the directory that is named so far, and of those in it."""
     directory, slash, _ = incomplete.rpartition("/")
-    place = Path(directory + slash)
+    folder = Path(directory + slash)
     begin = directory + slash
-    here = _tried(lambda: [path.name for path in place.glob(f"[!_]*{suffix}")])
-    below = _tried(lambda: [str(path.relative_to(place)) for path in place.glob(f"[!.]*/[!_]*{suffix}")])
+    here = _tried(lambda: [path.name for path in folder.glob(f"[!_]*{suffix}")])
+    below = _tried(lambda: [str(path.relative_to(folder)) for path in folder.glob(f"[!.]*/[!_]*{suffix}")])
     return [f"{begin}{name}" for name in [*here, *below]]
 
 

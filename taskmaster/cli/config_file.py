@@ -61,8 +61,8 @@ def settings_for(command: str, target: str | None, path: str | None = None) -> F
         UsageError: The file cannot be read, or says something that is not understood.
     """
     section = SECTIONS.get(command)
-    place, content = _read(path)
-    if place is None or section is None:
+    file_path, content = _read(path)
+    if file_path is None or section is None:
         return FileSettings()
     found: dict[str, Any] = {}
     general = {name: value for name, value in content.items() if not isinstance(value, dict)}
@@ -70,13 +70,13 @@ def settings_for(command: str, target: str | None, path: str | None = None) -> F
     known = (*sorted(set(SECTIONS.values())), TARGETS)
     for name in tables:
         if name not in known:
-            raise UsageError(f"{place} has a table [{name}]{_nearest(name, known)}")
-    for where, table in _tables(place, general, tables, section, target):
+            raise UsageError(f"{file_path} has a table [{name}]{_nearest(name, known)}")
+    for where, table in _tables(file_path, general, tables, section, target):
         for name, value in table.items():
             known_here = _options_of(section) if where == f"[{section}]" else _all_options()
-            option = _field(place, where, name, known_here)
-            found[option] = _checked(place, where, name, known_here[option], value)
-    return FileSettings(str(place), found)
+            option = _field(file_path, where, name, known_here)
+            found[option] = _checked(file_path, where, name, known_here[option], value)
+    return FileSettings(str(file_path), found)
 
 
 @cache
@@ -92,13 +92,15 @@ def _all_options() -> dict[str, Option]:
 def _read(path: str | None) -> tuple[Path | None, dict[str, Any]]:
     """Return the file that is there, and what of it is about Taskmaster."""
     for name in (path,) if path is not None else FILES:
-        place = Path(str(name))
+        file_path = Path(str(name))
         try:
-            with place.open("rb") if path is not None else _open_found(place) as file:
+            with file_path.open("rb") if path is not None else _open_found(file_path) as file:
                 about = os.fstat(file.fileno())
                 text = file.read(MOST_CONFIG_BYTES + 1)
             if len(text) > MOST_CONFIG_BYTES:
-                raise UsageError(f"{place} has more than {MOST_CONFIG_BYTES:,} bytes, so that it is not such a file.")
+                raise UsageError(
+                    f"{file_path} has more than {MOST_CONFIG_BYTES:,} bytes, so that it is not such a file."
+                )
             import tomllib  # where there is such a file: most commands have none
 
             content = tomllib.loads(text.decode("utf-8"))
@@ -107,53 +109,53 @@ def _read(path: str | None) -> tuple[Path | None, dict[str, Any]]:
                 raise UsageError(f"--config is {path}, and there is no such file.") from None
             continue
         except OSError as exc:
-            raise UsageError(f"{place} cannot be read: {exc.strerror}. --no-config does without it.") from None
+            raise UsageError(f"{file_path} cannot be read: {exc.strerror}. --no-config does without it.") from None
         except ValueError as exc:  # of TOML, and of UTF-8
-            raise UsageError(f"{place} is no TOML: {exc}. --no-config does without it.") from None
-        if place.name == "pyproject.toml":
+            raise UsageError(f"{file_path} is no TOML: {exc}. --no-config does without it.") from None
+        if file_path.name == "pyproject.toml":
             tool = content.get("tool")
             content = tool.get("taskmaster", {}) if isinstance(tool, dict) else {}
             if not content:
                 continue
         if not isinstance(content, dict):
-            raise UsageError(f"{place} has a value called tool.taskmaster: write a table [tool.taskmaster].")
+            raise UsageError(f"{file_path} has a value called tool.taskmaster: write a table [tool.taskmaster].")
         if path is None:
-            _check_owner(place, about)
-        return place, content
+            _check_owner(file_path, about)
+        return file_path, content
     return None, {}
 
 
-def _open_found(place: Path) -> BinaryIO:
+def _open_found(file_path: Path) -> BinaryIO:
     """Open a file that was not named, without waiting for the writer of a pipe."""
-    file = os.fdopen(os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    file = os.fdopen(os.open(file_path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise OSError(errno.EINVAL, "it is not a regular file")
     return file
 
 
-def _check_owner(place: Path, about: os.stat_result) -> None:
+def _check_owner(file_path: Path, about: os.stat_result) -> None:
     """Refuse a file that lies where the command was given, and was put there by somebody else: it
     may name commands that are run.
 
     The owner of the directory is believed, who can put modules there as well.
     """
-    above = place.absolute().parent.stat()
+    above = file_path.absolute().parent.stat()
     of_directory = about.st_uid == above.st_uid and not others_write(above)
     if not is_trusted(about.st_uid) and not of_directory:
         why = f"belongs to {user(about.st_uid)}"
     elif others_write(about):
-        why = f"can be written to by other users (mode {stat.S_IMODE(about.st_mode):04o}; `chmod go-w {place}`)"
+        why = f"can be written to by other users (mode {stat.S_IMODE(about.st_mode):04o}; `chmod go-w {file_path}`)"
     else:
         return
     raise UsageError(
-        f"{place} of the working directory {why}, and what it says decides what is run here. If you trust it, name it "
-        f"with --config={place}; --no-config does without it."
+        f"{file_path} of the working directory {why}, and its content decides what is run here. If you trust it, name "
+        f"it with --config={file_path}; --no-config does without it."
     )
 
 
 def _tables(
-    place: Path, general: dict[str, Any], tables: dict[str, Any], section: str, target: str | None
+    file_path: Path, general: dict[str, Any], tables: dict[str, Any], section: str, target: str | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the tables that count for the command, the later ones stronger; check the names in
     the others.
@@ -161,30 +163,30 @@ def _tables(
     targets = tables.pop(TARGETS, {})
     for name, table in [*tables.items(), *((f"{TARGETS}.{name}", table) for name, table in targets.items())]:
         if not isinstance(table, dict):
-            raise UsageError(f"{place} has {name} as a value: write a table [{name}].")
+            raise UsageError(f"{file_path} has {name} as a value: write a table [{name}].")
         for option, value in table.items():
             where = f"[{name}]"
             known = _options_of(name) if name in CLASSES else _all_options()
-            _checked(place, where, option, known[_field(place, where, option, known)], value)
+            _checked(file_path, where, option, known[_field(file_path, where, option, known)], value)
     yield "", general
     yield f"[{section}]", tables.get(section, {})
     for meant in () if target is None else (target.partition(":")[0], target):
-        for name in [name for name in targets if _place(name) == _place(meant)]:
+        for name in [name for name in targets if _with_full_path(name) == _with_full_path(meant)]:
             yield f'[{TARGETS}."{name}"]', targets.pop(name)
 
 
-def _place(target: str) -> str:
+def _with_full_path(target: str) -> str:
     """Return a target, that of a file with its full path: ``./x.py`` is ``x.py``."""
     path, colon, function = target.partition(":")
     is_path = path.endswith(".py") or os.sep in path
     return (os.path.realpath(path) if is_path else path) + colon + function
 
 
-def _field(place: Path, where: str, name: str, known: Mapping[str, Option]) -> str:
+def _field(file_path: Path, where: str, name: str, known: Mapping[str, Option]) -> str:
     """Return the field that a name means."""
     option = name.replace("-", "_")
     option = ALIASES.get(option, option)
-    there = f"{place} has {name}{f' in {where}' if where else ''}"
+    there = f"{file_path} has {name}{f' in {where}' if where else ''}"
     if option == KEY:
         raise UsageError(f"{there}: others may read that file. Write key-file, with the path of one that only you can.")
     if option not in known:
@@ -194,9 +196,9 @@ def _field(place: Path, where: str, name: str, known: Mapping[str, Option]) -> s
     return option
 
 
-def _checked(place: Path, where: str, name: str, option: Option, value: Any) -> Any:
+def _checked(file_path: Path, where: str, name: str, option: Option, value: Any) -> Any:
     """Return a value as the command line would have it."""
-    there = f"{place} has {name}{f' in {where}' if where else ''} as"
+    there = f"{file_path} has {name}{f' in {where}' if where else ''} as"
     if option.several:
         value = [value] if isinstance(value, str) else value
         if not isinstance(value, list) or not all(isinstance(one, str) for one in value):

@@ -1,4 +1,4 @@
-"""From declared options to those of a command line, and back to values.
+"""Makes the options of command lines from the declared ones, and reads their values.
 
 ``command`` makes a command with the options of a class of ``taskmaster.options.commands``;
 ``option`` gives it a single one. Each option has the same spelling and help text in every command.
@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from taskmaster import __version__
 from taskmaster.cli.config_file import FileSettings, settings_for
-from taskmaster.cli.slips import CONFIG_FILE, with_place
+from taskmaster.cli.slips import CONFIG_FILE, with_origin
 from taskmaster.django_orm.integration import OTHER_DATABASES, SETTINGS_VARIABLE
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
@@ -45,7 +45,7 @@ CONTEXT_SETTINGS: dict[str, Any] = {
     "show_default": True,
     "max_content_width": 100,
 }
-"""Settings that every command is made with."""
+"""Click's settings for every command."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Decorator = Callable[[_Function], _Function]
@@ -53,8 +53,8 @@ _Decorator = Callable[[_Function], _Function]
 
 @changing(slots=False, compared=True)
 class Invocation:
-    """What is still needed of a command line after the command has failed and click has dropped its
-    parameters.
+    """The parts of a command line that are still needed after the command has failed, when click
+    has dropped its parameters.
     """
 
     debug: bool = False
@@ -64,12 +64,12 @@ class Invocation:
 
 
 class SectionedOption(click.Option):
-    """An option that knows its part of the help."""
+    """An option with its section of the help."""
 
     section = Section.OUTPUT
 
 
-# Options of which each one might be thought to count when there are several.
+# Options that a user might give several times, and why they cannot.
 _GIVEN_ONCE = {
     "pace": "a run spares one database. Give the one that others wait for, and for the other ones --guard, which can "
     "be given several times."
@@ -77,14 +77,14 @@ _GIVEN_ONCE = {
 
 
 class SectionedCommand(click.Command):
-    """A command whose help lists its options in parts, and that takes some from a file."""
+    """A command whose help lists its options in sections, and that reads some from a file."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line, after the file that says what is not on it."""
+        """Read the file with options, and then the command line, which takes precedence."""
         try:
             given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         except click.UsageError:
-            given, order = None, []  # what is wrong is said below
+            given, order = None, []  # parse_args of click raises it again below
         names = [param.name for param in order]
         for name, why in _GIVEN_ONCE.items():
             if names.count(name) > 1:
@@ -103,12 +103,12 @@ class SectionedCommand(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.BadParameter as exc:
-            raise with_place(ctx, UsageError(exc.format_message()), exc) from None
+            raise with_origin(ctx, UsageError(exc.format_message()), exc) from None
         except UsageError as exc:
-            raise with_place(ctx, exc, exc) from None
+            raise with_origin(ctx, exc, exc) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, part by part."""
+        """Write the options, section by section."""
         rows: dict[Section, list[tuple[str, str]]] = {section: [] for section in Section}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
@@ -121,7 +121,9 @@ class SectionedCommand(click.Command):
 
 
 class _Lines(click.types.StringParamType):
-    """An option of several texts that may have blanks in them: a variable has one in each line."""
+    """An option of several texts, which an environment variable has one in each line: a text may
+    have blanks.
+    """
 
     envvar_list_splitter = "\n"
 
@@ -132,7 +134,7 @@ def option(cls: type[Any], name: str, **changes: Any) -> _Decorator[Any]:
     Args:
         cls: The options class that declares it.
         name: Its field.
-        **changes: What this command says differently, as arguments of ``click.option``.
+        **changes: Arguments of ``click.option`` that are different for this command.
     """
     return _decorator(next(one for one in fields(cls) if one.name == name), changes)
 
@@ -169,7 +171,7 @@ def _attributes(one: Field[Any], declared: Option) -> dict[str, Any]:
         found["envvar"] = f"TASKMASTER_{one.name.upper()}"
     if declared.type is bool:
         return {**found, "is_flag": True, "default": False, "show_default": False}
-    # To click, a default of None is one too, with which nothing is missing from a required option.
+    # None is left out: click takes it for a default, with which a required option is not missing.
     if one.default is not None:
         found["default"] = one.default
     found["metavar"] = declared.metavar
@@ -182,7 +184,7 @@ def _attributes(one: Field[Any], declared: Option) -> dict[str, Any]:
     elif declared.alone is not None:
         found.update(is_flag=False, flag_value=declared.alone)
     elif declared.read is not None:
-        found.update(type=str, callback=_read(declared.read))  # else click takes the type of the default
+        found.update(type=str, callback=_read(declared.read))  # type=str: click would guess from the default
     else:
         found["type"] = declared.type
     return found
@@ -193,7 +195,7 @@ def _read(read: Callable[[str, Any], object]) -> Callable[[click.Context, click.
 
 
 def _read_alone(alone: int) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
-    """Return what reads the value of an option that may be given without one."""
+    """Return a callback that reads the value of an option that may be given without one."""
 
     def read(_ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
         if value is None:
@@ -201,7 +203,7 @@ def _read_alone(alone: int) -> Callable[[click.Context, click.Parameter, str | N
         try:
             return int(value)
         except ValueError:
-            # It may have been the next word, which was not meant for it.
+            # The value may be the next argument, which was not meant for this option.
             raise UsageError(
                 f"{param.opts[0]} is {value!r}, which is not a number of jobs: write {param.opts[0]} as the last word, "
                 f"or with its number, as in {param.opts[0]}={alone}."
@@ -225,12 +227,12 @@ json_option = click.option("--json", "as_json", is_flag=True, envvar="TASKMASTER
 
 def _config(function: _Function) -> _Function:
     """Give a command ``--config`` and ``--no-config``, which are read before all others."""
-    described = "The file with options, in place of taskmaster.toml or [tool.taskmaster] of pyproject.toml."
+    described = "The file with options, instead of taskmaster.toml or [tool.taskmaster] of pyproject.toml."
     cls = _class_of(Section.OUTPUT)
     shared: dict[str, Any] = {"cls": cls, "expose_value": False}
     decorated = click.option("--config", metavar="PATH", envvar="TASKMASTER_CONFIG", help=described, **shared)(function)
     return click.option(
-        "--no-config", is_flag=True, envvar="TASKMASTER_NO_CONFIG", help="Take no options from a file.", **shared
+        "--no-config", is_flag=True, envvar="TASKMASTER_NO_CONFIG", help="Read no options from a file.", **shared
     )(decorated)
 
 
@@ -247,7 +249,7 @@ def refused(name: str) -> _Decorator[Any]:
                 ctx,
             )
 
-    # Its parameter must not be taken for the option that is called like it now.
+    # A parameter of its own: a present option may have the same name.
     unseen = f"{name.lstrip('-')}_of_0_8_2"
     return click.option(name, unseen, hidden=True, expose_value=False, callback=gone)
 
@@ -268,13 +270,13 @@ def common(function: _Function) -> _Function:
 def command(
     cls: type[Any], *, without: Sequence[str] = (), gone: Sequence[str] = ("--timeout",), **progress: Any
 ) -> Callable[[Callable[..., Any]], SectionedCommand]:
-    """Make a command with the options of a class, and with what every command has.
+    """Make a command with the options of a class, and with those of every command.
 
     Args:
         cls: The options class.
-        without: Fields of it that the command has in another way.
-        gone: Options of release 0.8.2 that it refuses.
-        **progress: What it says differently of ``--no-progress``.
+        without: Fields of the class that become no options.
+        gone: Options of release 0.8.2 that the command refuses.
+        **progress: Arguments of ``click.option`` for ``--no-progress`` that are different.
     """
 
     def decorate(function: Callable[..., Any]) -> SectionedCommand:
@@ -298,25 +300,25 @@ _SOURCES: dict[ParameterSource | None, str] = {
 
 
 def merge(cls: type[Any], given: dict[str, Any]) -> Any:
-    """Make options of what click has parsed, and set up logging.
+    """Make options of the parameters that click has parsed, and set up logging.
 
     Args:
-        cls: Of ``taskmaster.options.commands``.
-        given: Parameters of the command; ``no_progress`` is folded into ``progress``.
+        cls: The options class, of ``taskmaster.options.commands``.
+        given: Parameters of the command; ``no_progress`` sets ``progress``.
     """
     if given.get("django_settings"):
-        # Where Django looks for it; forked and started processes have it from here.
+        # Django looks for it there, and child processes inherit it.
         os.environ[SETTINGS_VARIABLE] = given["django_settings"]
     if "other_databases" in given:
         os.environ[OTHER_DATABASES] = "1" if given["other_databases"] else ""
-    # A secret, which no worker needs; a slave may have been given it with its other variables.
+    # A secret, which no worker needs: a slave may have it in its environment, too.
     os.environ.pop("TASKMASTER_NOTIFY", None)
     silent = given.pop("no_progress", False)
     if silent:
         given["progress"] = "none"
     logging.getLogger("taskmaster").setLevel(given["log_level"].upper())
     ctx = click.get_current_context(silent=True)
-    unseen = False  # whether a value stands elsewhere than on the command line
+    unseen = False  # whether a value comes from a file or the environment
     if ctx is not None:
         stands_in = {"progress": "no_progress"} if silent else {}
         sources = {name: ctx.get_parameter_source(stands_in.get(name, name)) for name in given}
@@ -327,7 +329,7 @@ def merge(cls: type[Any], given: dict[str, Any]) -> Any:
         try:
             options.check()
         except UsageError as exc:
-            raise with_place(ctx, exc, exc) from None
+            raise with_origin(ctx, exc, exc) from None
     return options
 
 
@@ -339,7 +341,7 @@ def parse_arguments(words: Sequence[str], number: str = NO_NUMBER) -> dict[str, 
 
     Args:
         words: The words.
-        number: What to say of a word that is a number, as that of worker processes is.
+        number: The message about a word that is a number, as of worker processes.
 
     Raises:
         UsageError: A word is something else, comes twice, or is ``last``.

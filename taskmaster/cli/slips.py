@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions, RunOptions, SlaveOptions
 
-__all__ = ["CONFIG_FILE", "no_such_option", "with_place"]
+__all__ = ["CONFIG_FILE", "no_such_option", "with_origin"]
 
 CONFIG_FILE = "taskmaster.config_file"  # where a command keeps the path of its file of options
 COMMANDS = {"tm-run": RunOptions, "tm-master": MasterOptions, "tm-slave": SlaveOptions}
@@ -69,7 +69,7 @@ def _has(cls: type[MasterOptions | SlaveOptions], name: str) -> bool:
     return any(one.name.replace("_", "-") == name for one in fields(cls))
 
 
-def with_place(ctx: click.Context, said: UsageError, error: Exception) -> Exception:
+def with_origin(ctx: click.Context, said: UsageError, error: Exception) -> Exception:
     """Return an error about an option, with the file or the variable that has set the option.
     Return any other error as it is.
     """

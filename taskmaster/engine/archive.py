@@ -135,7 +135,7 @@ def unpack(archive: Archive, base: Path) -> Path:
 
 
 def _put(new: Path, there: Path, names: list[str]) -> None:
-    """Put a directory in its place, or what is missing where there is one already."""
+    """Give a new directory its final path; move missing files into one that is there already."""
     try:
         new.rename(there)
     except OSError:

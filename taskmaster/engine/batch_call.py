@@ -59,12 +59,12 @@ class HostEnd(NamedTuple):
 
     Attributes:
         host: Its id.
-        place: Which worker of the executor it was in, "host:pid".
+        worker: Which worker of the executor it was in, "host:pid".
         problems: A sentence for each thing that its workers could not do.
     """
 
     host: str
-    place: str
+    worker: str
     problems: list[str]
 
 
@@ -78,7 +78,7 @@ class BatchDone:
         cause: What is at fault then, as the text of a ``Cause``.
         traceback: The user's.
         host: The id of the host that has run it.
-        place: Which worker of the executor that is in, "host:pid".
+        worker: Which worker of the executor that is in, "host:pid".
         ended: Hosts of the slave that have ended there.
     """
 
@@ -87,5 +87,5 @@ class BatchDone:
     cause: str = ""
     traceback: str = ""
     host: str = ""
-    place: str = ""
+    worker: str = ""
     ended: tuple[HostEnd, ...] = ()

@@ -143,7 +143,7 @@ class BatchHost:
             self._pool.workforce.wind_up(seconds, hurry=lambda: False, orphaned=lambda: False)
         self._pool.workforce.finish_output(lambda: True)
         ends = self._pool.workforce.ends
-        _tell(self.spec, HostEnd(self.id, _place(), [*ends.unfinished, *ends.lost]))
+        _tell(self.spec, HostEnd(self.id, _worker_name(), [*ends.unfinished, *ends.lost]))
         self._pool.close(lambda: True)
         self._selector.close()
 
@@ -167,7 +167,7 @@ def run_batch(call: BatchCall) -> BatchDone:
         done = host.run(call)
     if done is None:
         raise RuntimeError("a new host has ended at once")
-    return replace(done, host=_here.host.id, place=_place(), ended=tuple(_untold.pop(call.host.slave, ())))
+    return replace(done, host=_here.host.id, worker=_worker_name(), ended=tuple(_untold.pop(call.host.slave, ())))
 
 
 def end_hosts(slave: str, seconds: float) -> tuple[HostEnd, ...]:
@@ -182,7 +182,7 @@ def end_hosts(slave: str, seconds: float) -> tuple[HostEnd, ...]:
     return tuple(_untold.pop(slave, ()))
 
 
-def _place() -> str:
+def _worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 

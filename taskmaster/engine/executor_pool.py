@@ -86,7 +86,7 @@ class ExecutorPool:
         ends: What workers could not do at their end, as far as it was said.
     """
 
-    place = "on the executor"
+    where = "on the executor"
 
     def __init__(
         self,
@@ -337,7 +337,7 @@ class ExecutorPool:
             logger.warning("a worker on the executor could not end well: %s", problem)
 
     def _take(self, held: HeldBatch, done: BatchDone) -> None:
-        self._host_ends.begun(done.host, done.place)
+        self._host_ends.begun(done.host, done.worker)
         self._note_ends(self._host_ends.hear(done.ended))
         if done.unusable:
             self._in_flight.drop(held)

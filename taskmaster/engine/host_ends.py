@@ -46,10 +46,10 @@ class HostEnds:
         self._heard: set[str] = set()
         self._read = 0
 
-    def begun(self, host: str, place: str) -> None:
+    def begun(self, host: str, worker: str) -> None:
         """Note that a host has run a batch."""
         if host not in self._heard:
-            self.unheard[host] = place
+            self.unheard[host] = worker
 
     def hear(self, ends: Iterable[HostEnd]) -> list[str]:
         """Take what hosts have said; return what they could not do, as sentences."""
@@ -58,7 +58,7 @@ class HostEnds:
             if end.host not in self._heard:
                 self._heard.add(end.host)
                 self.unheard.pop(end.host, None)
-                problems += [f"{problem} (on {end.place})" for problem in end.problems]
+                problems += [f"{problem} (on {end.worker})" for problem in end.problems]
         return problems
 
     def read(self) -> list[str]:

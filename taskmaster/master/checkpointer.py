@@ -18,7 +18,7 @@ from taskmaster.master.broker.broker import Broker
 from taskmaster.master.broker.watermark import END, SettledRange, settled_range
 from taskmaster.master.completion import Completion
 from taskmaster.master.reading.dedup import Dedup
-from taskmaster.master.reading.successor import place
+from taskmaster.master.reading.successor import recorded_successor
 from taskmaster.master.records.fingerprints import FINGERPRINT_BYTES, NO_FINGERPRINT, separate
 from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.master.records.job_records import ParkedJob
@@ -112,8 +112,8 @@ class Checkpointer(threading.Thread):
                 least = pause = backoff.next()
                 self._pause(str(exc))
             except Exception:
-                # Without checkpoints the run would go on and lose its place: stop handing out, and
-                # keep trying.
+                # Without checkpoints, a restart would lose what is done meanwhile: stop handing
+                # out, and keep trying.
                 least = pause = 5.0
                 logger.exception("the checkpoint failed")
                 self._pause("the checkpoint failed unexpectedly; its traceback is in the log")
@@ -195,7 +195,9 @@ class Checkpointer(threading.Thread):
             # that was finished may be run again.
             over = collected.checkpoint.finished and self._broker.over
             news = (
-                None if self._steers is None else self._steers.news(finished=over, place=place(self._broker.watermark))
+                None
+                if self._steers is None
+                else self._steers.news(finished=over, successor=recorded_successor(self._broker.watermark))
             )
         checkpoint = replace(
             collected.checkpoint,

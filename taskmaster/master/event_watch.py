@@ -38,7 +38,7 @@ class CountedKind(Protocol):
 
     @property
     def where(self) -> str:
-        """The last place in the user's code; "" where that is not known."""
+        """The last location in the user's code; "" if unknown."""
 
     @property
     def count(self) -> int:

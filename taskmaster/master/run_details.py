@@ -266,10 +266,10 @@ class RunDetails:
             quantile = durations.quantile(share)
             found[name] = None if quantile is None else round(quantile, 9)
         total, buckets = 0, []
-        for place, jobs in enumerate(counts):
+        for bucket, jobs in enumerate(counts):
             total += jobs
-            if place % 2 == 0 and place <= LAST_BUCKET:
-                buckets.append([upper_bound(place), total])
+            if bucket % 2 == 0 and bucket <= LAST_BUCKET:
+                buckets.append([upper_bound(bucket), total])
         return {
             **found,
             "longest": round(durations.longest, 9) if total else None,

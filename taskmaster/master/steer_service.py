@@ -339,13 +339,12 @@ class SteerService:
             after = with_unknown_ends(after, show_count(ending, "worker"))
         self.note(command, reason, after, "" if error is None else successor)
 
-    def news(self, *, finished: bool, place: str = "") -> News:
-        """Return what the next checkpoint has to write; under the lock. ``place`` is where the run
-        is then.
-        """
+    def news(self, *, finished: bool, successor: str = "") -> News:
+        """Return what the next checkpoint writes, with the job that comes next; under the lock."""
         if finished:
             self.steering.forget()
-        return self.steering.news(place)._replace(history=self.history.unwritten(), history_over=self.history.over())
+        news, history = self.steering.news(successor), self.history
+        return news._replace(history=history.unwritten(), history_over=history.over())
 
     def written(self, news: News) -> None:
         """Note that the state has it; under the lock."""

@@ -21,8 +21,8 @@ _EXAMPLES = (
     ", as in --guard='replication_lag=5s@host=replica dbname=blog' or "
     "--guard=active_connections=50@postgresql://replica/blog."
 )
-# A limit that a message may repeat. Where the limit was forgotten, a part of the DSN stands in its
-# place, which no message may repeat.
+# A limit that a message may repeat. If the limit was forgotten, a part of the DSN is read as one,
+# which no message may repeat.
 SHOWN_LIMIT = re.compile(r"[\w.+%-]{1,20}")
 
 
@@ -65,8 +65,8 @@ def parse_guard(given: str) -> Callable[[], str]:
     known = _kinds()
     name, equals, rest = given.partition("=")
     name = name.strip()
-    # A text that was meant for another place may be the password: a message repeats only what
-    # stands where it belongs.
+    # If the parts are in a wrong order, one may be the password: a message repeats only a part that
+    # is known to be none.
     if name not in known:
         shown = (
             f"names {name!r}" if name.isidentifier() and (equals or "@" not in rest) else "does not begin with the name"

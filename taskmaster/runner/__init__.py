@@ -8,7 +8,7 @@ wing meet.
   ``blank_state``: what is left of one that fails at its start; ``optional_parts``: what only some
   sessions have, and load;
   ``progress_hook``: what a script hears on it; ``metrics_file``: what is left for Prometheus;
-  ``report_file``: what is left for people, made of ``report_facts``; ``output_place``: where such
+  ``report_file``: what is left for people, made of ``report_facts``; ``output_file``: where such
   files are; ``slave_command``: how a slave is started;
   ``notifications``: who is told of it, by the ``notifiers``; ``last_events``: what programs hear of
   the end, when it is known;

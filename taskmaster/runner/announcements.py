@@ -57,24 +57,24 @@ class Announcements:
 
     def start(self, record: RunRecord, given_up: RunRecord | None) -> None:
         """Say where the run begins, and what ``--reset`` gave up."""
-        place = self._store.location
+        state = self._store.location
         if given_up is not None:
             reached = f"key {given_up.reached}" if given_up.reached else "no key"
             self._say(
                 f"The run {given_up.id} is given up; it had reached {reached} "
                 f"({show_count(given_up.settled, 'job')} settled). "
-                f"Take it back with: {shlex.join(['tm-ctl', 'restore', given_up.id, place])}"
+                f"Take it back with: {shlex.join(['tm-ctl', 'restore', given_up.id, state])}"
             )
         if record.finished is not None:
             return  # this is said when it is known whether there is anything new
         if record.mark is None and not record.settled:
-            self._say(f"New run; its state is {place}")
+            self._say(f"New run; its state is {state}")
             return
         reached = f"key {keys.show(record.mark)}" if record.mark is not None else "the beginning"
         # The number of parked jobs explains how the key can be further than what is settled.
         parked = f", {len(record.parked)} parked ones go first" if record.parked else ""
         self._say(
-            f"Resuming at {reached} ({show_count(record.settled, 'job')} settled so far{parked}); the state is {place}"
+            f"Resuming at {reached} ({show_count(record.settled, 'job')} settled so far{parked}); the state is {state}"
         )
 
     def serving(self, server: Server | InProcessServer, slave_command: str) -> None:

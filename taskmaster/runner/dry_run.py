@@ -85,26 +85,26 @@ def resume_point(path: Path, identity: RunIdentity, target: str, *, adopt: bool 
     Raises:
         StateRefused: The run would be refused because of it.
     """
-    place = Path(os.path.realpath(path))
-    if not place.exists():
-        check_directory(place)
-        return f"There is no state {place}: a run would begin at the first job."
+    state = Path(os.path.realpath(path))
+    if not state.exists():
+        check_directory(state)
+        return f"There is no state {state}: a run would begin at the first job."
     try:
-        with copied_state(place) as store:
-            store.belonging().check(place, identity, target, adopt=adopt)
+        with copied_state(state) as store:
+            store.belonging().check(state, identity, target, adopt=adopt)
             record = store.load()
     except StateBusyNow:
-        return f"A master may be running: the state {place} cannot be read now, so it is not known where it is."
+        return f"A master may be running: the state {state} cannot be read now, so it is not known where it is."
     if record.finished is not None:
         settled = show_count(record.settled, "job")
-        return f"The run whose state is {place} has finished, with {settled} settled; --reset runs all again."
+        return f"The run whose state is {state} has finished, with {settled} settled; --reset runs all again."
     if record.mark is None and not record.settled:
-        return f"The state {place} holds no settled job: a run would begin at the first one."
+        return f"The state {state} holds no settled job: a run would begin at the first one."
     reached = f"key {keys.show(record.mark)}" if record.mark is not None else "the beginning"
     settled = f"{show_count(record.settled, 'job')} settled so far"
     if record.parked:
         settled += f", {len(record.parked)} parked ones go first"
-    return f"A run would resume at {reached} ({settled}); the state is {place}"
+    return f"A run would resume at {reached} ({settled}); the state is {state}"
 
 
 # -- jobs ------------------------------------------------------------------------------------------

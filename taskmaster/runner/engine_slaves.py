@@ -1,4 +1,4 @@
-"""The slaves of a run on an engine: what the session has in the place of a slave of this
+"""The slaves of a run on an engine: what the session has instead of a slave of this
 machine.
 """
 
@@ -218,6 +218,6 @@ def _beside(module: str) -> Path | None:
     path = file_of(targets.parse(module))
     if path is None or path.name == "__init__.py":
         return None
-    installed = [Path(place).resolve() for place in (*site.getsitepackages(), sys.base_prefix, sys.prefix)]
+    installed = [Path(folder).resolve() for folder in (*site.getsitepackages(), sys.base_prefix, sys.prefix)]
     whole = path.resolve()
-    return None if any(whole.is_relative_to(place) for place in installed) else path
+    return None if any(whole.is_relative_to(folder) for folder in installed) else path

@@ -78,7 +78,7 @@ def of_target(parsed: targets.Target, arguments: Mapping[str, str], callback: st
     what: dict[str, Any] = {"module": parsed.module if installed else "", "function": function}
     what |= {"arguments": dict(arguments), "callback": callback}
     name = targets.name(parsed, "get_jobs")
-    former_place = state_path(name, arguments_digest(arguments))
+    former_path = state_path(name, arguments_digest(arguments))
     former = f"{name} {arguments_text(arguments)}" if arguments else name
     suffix = "" if function == "get_jobs" else f"-{function}"
     digest = arguments_digest(without_passwords_in(arguments))
@@ -86,7 +86,7 @@ def of_target(parsed: targets.Target, arguments: Mapping[str, str], callback: st
         about = {name: value for name, value in what.items() if value}
         identity = RunIdentity(about, former=former, environment=surroundings())
         digest = identity.digest(here) if callback else digest
-        return KnownRun(identity, (state_path(parsed.module + suffix, digest),), former_place)
+        return KnownRun(identity, (state_path(parsed.module + suffix, digest),), former_path)
     given = _as_given(parsed, found)
     real = os.path.realpath(given)
     below = _dotted_below(real, here)
@@ -101,13 +101,13 @@ def of_target(parsed: targets.Target, arguments: Mapping[str, str], callback: st
         environment=surroundings(),
     )
     plain = None if callback else digest
-    places = _places(identity, here, suffix, plain)
+    paths = _default_paths(identity, here, suffix, plain)
     if (now := working_directory.find()) is not None:  # where a module has gone when it was imported
-        places += _places(identity, Path(os.path.realpath(now)), suffix, plain)
-    return KnownRun(identity, tuple(dict.fromkeys(places)), former_place)
+        paths += _default_paths(identity, Path(os.path.realpath(now)), suffix, plain)
+    return KnownRun(identity, tuple(dict.fromkeys(paths)), former_path)
 
 
-def _places(identity: RunIdentity, here: Path, suffix: str, plain: str | None) -> list[Path]:
+def _default_paths(identity: RunIdentity, here: Path, suffix: str, plain: str | None) -> list[Path]:
     """Return where the state of a file's run may be in a directory.
 
     Args:
@@ -116,19 +116,19 @@ def _places(identity: RunIdentity, here: Path, suffix: str, plain: str | None) -
         suffix: What follows the name of the file.
         plain: What tells runs of the file apart; None where that is the whole identity.
     """
-    places = []
+    paths = []
     real, given = identity.file, identity.given
-    for place in dict.fromkeys([real, given] if _is_below(real, here) else [given, real]):
-        dotted = _dotted_below(place, here)
+    for file in dict.fromkeys([real, given] if _is_below(real, here) else [given, real]):
+        dotted = _dotted_below(file, here)
         if dotted is not None:
-            places.append(state_path(dotted + suffix, identity.digest(here) if plain is None else plain, here))
+            paths.append(state_path(dotted + suffix, identity.digest(here) if plain is None else plain, here))
         else:
-            path = Path(place)
+            path = Path(file)
             inner = path.relative_to(here).parts if path.is_relative_to(here) else path.parts[-1:]
             readable = ".".join(inner).removesuffix(".py")
-            as_named = RunIdentity(identity.what, file=real, given=place)
-            places.append(state_path(readable + suffix, as_named.digest(here), here))
-    return places
+            as_named = RunIdentity(identity.what, file=real, given=file)
+            paths.append(state_path(readable + suffix, as_named.digest(here), here))
+    return paths
 
 
 def of_script(callback: Callable[[Any], Any], jobs: Any, source: Any) -> KnownRun:
@@ -202,7 +202,7 @@ def state_of(state: str, arguments: Mapping[str, str], get_jobs: str | None) -> 
         names = ", ".join(map(str, elsewhere[:MOST_STATES_NAMED]))
         raise StateRefused(
             f"There is no state {found}: it is in the directory that the run was started in. There is {names}. "
-            "Name it in place of the target, or call this in its directory."
+            "Name it instead of the target, or call this in its directory."
         )
     return found
 
@@ -211,9 +211,9 @@ def _states_above(file: str) -> list[Path]:
     """Return states with the name of a file, of runs that were started in a directory above it."""
     import glob
 
-    place, states = Path(file), []
-    for directory in list(place.parents)[:MOST_DIRECTORIES] if file else []:
-        name = glob.escape(".".join(place.relative_to(directory).with_suffix("").parts))
+    path, states = Path(file), []
+    for directory in list(path.parents)[:MOST_DIRECTORIES] if file else []:
+        name = glob.escape(".".join(path.relative_to(directory).with_suffix("").parts))
         states += [*directory.glob(f"{name}{SUFFIX}"), *sorted(directory.glob(f"{name}-*{SUFFIX}"))]
     return states
 
@@ -231,14 +231,14 @@ def unfinished_elsewhere(known: KnownRun, state: Path) -> str:
         return ""
     beside = Path(identity.file).parent
     scripted = "source" in identity.what
-    places = sorted(state.parent.glob(f"{_stem(state)}*{SUFFIX}"))[:MOST_EXAMINED] if scripted else []
+    paths = sorted(state.parent.glob(f"{_stem(state)}*{SUFFIX}"))[:MOST_EXAMINED] if scripted else []
     if beside != state.parent:
-        places += sorted(beside.glob(f"{Path(identity.file).stem}*{SUFFIX}"))[:MOST_EXAMINED]
-    for place in places:
-        if os.path.realpath(place) == os.path.realpath(state) or place.stat().st_size > LARGEST_EXAMINED_BYTES:
+        paths += sorted(beside.glob(f"{Path(identity.file).stem}*{SUFFIX}"))[:MOST_EXAMINED]
+    for other in paths:
+        if os.path.realpath(other) == os.path.realpath(state) or other.stat().st_size > LARGEST_EXAMINED_BYTES:
             continue
         try:
-            with copied_state(Path(os.path.realpath(place))) as store:
+            with copied_state(Path(os.path.realpath(other))) as store:
                 record, belonging = store.load(), store.belonging()
                 theirs = belonging.describe() if belonging.is_of_file(identity.file) else ""
         except (StateError, StateBusyNow, OSError, ValueError):
@@ -246,9 +246,9 @@ def unfinished_elsewhere(known: KnownRun, state: Path) -> str:
         if record.finished is None and record.settled and theirs:
             return (
                 f"There is an unfinished run of {theirs}, with {show_count(record.settled, 'job')} settled, "
-                f"in {place}; this one is "
-                f"another, and begins anew. To go on with that one, start it as before, in {place.parent}, or with "
-                f"--state={place}."
+                f"in {other}; this one is "
+                f"another, and begins anew. To go on with that one, start it as before, in {other.parent}, or with "
+                f"--state={other}."
             )
     return ""
 
@@ -314,15 +314,15 @@ def _absolute(path: str | Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100  # Path.resolve follows links
 
 
-def _is_below(place: str, directory: Path) -> bool:
-    return Path(place).is_relative_to(directory)
+def _is_below(file: str, directory: Path) -> bool:
+    return Path(file).is_relative_to(directory)
 
 
-def _dotted_below(place: str, directory: Path) -> str | None:
+def _dotted_below(file: str, directory: Path) -> str | None:
     """Return the dotted name of a file below a directory; None if it is elsewhere or has no such
     name.
     """
-    path = Path(place)
+    path = Path(file)
     if not path.is_relative_to(directory):
         return None
     parts = list(path.relative_to(directory).with_suffix("").parts)

@@ -95,11 +95,11 @@ class LoadedRun:
     pace: Pace | None = None
     typed_in: Path | None = None
 
-    def place(self, state: str | None, *, existing: bool = False) -> Path | None:
+    def state_path(self, state: str | None, *, existing: bool = False) -> Path | None:
         """Return where the run's state is; None if there is to be none.
 
         Args:
-            state: Where the user wants it; None or "" for the usual place.
+            state: Where the user wants it; None or "" for the default path.
             existing: Its failed jobs are wanted, so that a run must have been there.
 
         Raises:
@@ -107,16 +107,16 @@ class LoadedRun:
         """
         if self.stateless and not state:
             return None
-        place = Path(state) if state else find_state(self.known)
-        if state and self.typed_in is not None and not place.exists():
-            place = self.typed_in / state
-        if existing and not place.exists():
+        state_path = Path(state) if state else find_state(self.known)
+        if state and self.typed_in is not None and not state_path.exists():
+            state_path = self.typed_in / state
+        if existing and not state_path.exists():
             raise StateRefused(
-                f"There is no state {place.absolute()}, and no run of which --failed could run failed jobs again. Call "
-                "this in the directory in which that run was begun, with the same arguments, or name its state with "
-                "--state=PATH."
+                f"There is no state {state_path.absolute()}, and no run of which --failed could run failed jobs again. "
+                "Call this in the directory in which that run was begun, with the same arguments, or name its state "
+                "with --state=PATH."
             )
-        return place
+        return state_path
 
     def skew(self, *, strict: bool) -> Skew:
         """Return what compares the run's slaves with what is run.

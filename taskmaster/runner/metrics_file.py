@@ -14,7 +14,7 @@ from typing import Any
 
 from taskmaster.errors import UsageError
 from taskmaster.master.summary import View
-from taskmaster.runner.output_place import check_place, write_whole
+from taskmaster.runner.output_file import check_output, write_whole
 from taskmaster.runtime import working_directory
 from taskmaster.runtime.log import clean_logger
 from taskmaster.view.metrics import metrics
@@ -39,7 +39,7 @@ def check_metrics_file(path: str) -> None:
         raise UsageError(
             "--metrics-file needs prometheus-client, which comes with the extra `web`: pip install '.[web]'."
         )
-    check_place("--metrics-file", path, "taskmaster.prom")
+    check_output("--metrics-file", path, "taskmaster.prom")
 
 
 class MetricsFile:

@@ -58,7 +58,7 @@ def run_one_job(
         loaded: What is run.
         callbacks: Gives what is called.
         wanted: The key, as `tm-ctl failures` shows it or as a person writes it.
-        state: Where the state is; None for the usual place.
+        state: The path of the state; None for the default path.
 
     Returns:
         How it ended; the exit code is 3 if the job failed or asked for another attempt, 4 if it
@@ -70,7 +70,7 @@ def run_one_job(
         UsageError: Neither the state nor the source has such a job.
         SourceError: The source raised.
     """
-    kept = _kept(loaded, wanted, loaded.place(state))
+    kept = _kept(loaded, wanted, loaded.state_path(state))
     if kept is None:
         job = _found(loaded.source, loaded.identity, wanted)
         payload, shown = keys.payload_of(job), loaded.identity.show(job)
@@ -139,19 +139,19 @@ def _tear_down(teardown: Callable[[], Any], loop: Loop) -> bool:
     return True
 
 
-def _kept(loaded: LoadedRun, wanted: str, place: Path | None) -> FailedJob | ParkedJob | None:
+def _kept(loaded: LoadedRun, wanted: str, state_path: Path | None) -> FailedJob | ParkedJob | None:
     """Return a job with that key that the state keeps whole: one that has failed, or is parked. The
     source need not have it any more, as it has no part of a range that was split.
     """
-    place = None if place is None else Path(os.path.realpath(place))
-    if place is None or not place.exists():
+    state_path = None if state_path is None else Path(os.path.realpath(state_path))
+    if state_path is None or not state_path.exists():
         return None
-    with contextlib.suppress(StateBusyNow, StateRefused), copied_state(place) as store:
-        store.belonging().check(place, loaded.known.identity, loaded.name, adopt=False)
+    with contextlib.suppress(StateBusyNow, StateRefused), copied_state(state_path) as store:
+        store.belonging().check(state_path, loaded.known.identity, loaded.name, adopt=False)
         known: Iterator[FailedJob | ParkedJob] = chain(pages_of(store.failed), store.load().parked)
         for job in known:
             if job.payload is not None and job.key is not None and wanted in keys.spellings(job.key):
-                sys.stderr.write(f"The job with the key {wanted} is taken from the state {clean(str(place))}.\n")
+                sys.stderr.write(f"The job with the key {wanted} is taken from the state {clean(str(state_path))}.\n")
                 return job
     return None
 

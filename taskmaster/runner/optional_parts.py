@@ -1,4 +1,4 @@
-"""The parts that only some sessions have: a dry run or a sample in the place of the run, a page,
+"""The parts that only some sessions have: a dry run or a sample instead of the run, a page,
 notifications, a log file, metrics, a report, a hook, jobs in this process.
 
 Each is loaded where it is asked for, and nowhere else: together they take as long to load as the
@@ -41,24 +41,28 @@ __all__ = [
 ]
 
 
-def dry_run(jobs: int, loaded: LoadedRun, place: Path | None, *, adopt: bool) -> Summary:
+def dry_run(jobs: int, loaded: LoadedRun, state_path: Path | None, *, adopt: bool) -> Summary:
     """Show the first jobs of a run, and where it would go on.
 
     Args:
         jobs: How many are shown.
         loaded: What would be run.
-        place: Where its state is; None if it keeps none.
+        state_path: The path of its state; None if it keeps none.
         adopt: As ``--adopt`` says.
     """
     from taskmaster.runner.dry_run import preview, resume_point
 
     known = loaded.known.identity
-    state = "This run would keep no state." if place is None else resume_point(place, known, loaded.name, adopt=adopt)
+    state = (
+        "This run would keep no state."
+        if state_path is None
+        else resume_point(state_path, known, loaded.name, adopt=adopt)
+    )
     return preview(loaded.source, loaded.identity, jobs, state)
 
 
 def sample_run(options: MasterOptions, loaded: LoadedRun) -> SampleRun | None:
-    """Return the sample that is run in the place of the whole; None if none is asked for."""
+    """Return the sample that is run instead of the whole; None if none is asked for."""
     if options.sample is None:
         return None
     from taskmaster.runner.sample_run import SampleRun
@@ -174,7 +178,7 @@ def also_shown(
 
 
 def in_process_server() -> InProcessServer:
-    """Return what stands in a server's place where jobs run in this process."""
+    """Return what replaces a server where jobs run in this process."""
     from taskmaster.runner.in_process_server import InProcessServer
 
     return InProcessServer()

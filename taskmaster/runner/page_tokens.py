@@ -98,8 +98,8 @@ def _forget_old(directory: Path) -> None:
 
 
 def _path(directory: Path, state: str) -> Path:
-    place = hashlib.sha256(str(Path(state).absolute()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
-    return directory / f"page-{_machine()}-{place}.json"
+    digest = hashlib.sha256(str(Path(state).absolute()).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    return directory / f"page-{_machine()}-{digest}.json"
 
 
 def _machine() -> str:

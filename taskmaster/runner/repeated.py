@@ -34,39 +34,39 @@ class _Former:
 _formers: dict[str, _Former] = {}
 
 
-def note_run(place: Path, given: tuple[Any, ...], *, finished: bool) -> None:
+def note_run(state: Path, given: tuple[Any, ...], *, finished: bool) -> None:
     """Remember that this process runs what it was given with a state.
 
     Args:
-        place: The state file.
+        state: The state file.
         given: Callback and jobs; empty for a command.
         finished: The run has come to its end.
     """
     if given:
-        _formers[os.path.realpath(place)] = _Former(given, finished)
+        _formers[os.path.realpath(state)] = _Former(given, finished)
 
 
-def refuse_repeated(place: Path, given: tuple[Any, ...], *, chosen: bool) -> None:
+def refuse_repeated(state: Path, given: tuple[Any, ...], *, chosen: bool) -> None:
     """Refuse another callback or other jobs with a state that this process has used by its default
     name.
 
     Somebody who types defines functions again and again: only a finished run is refused there.
 
     Args:
-        place: The state file.
+        state: The state file.
         given: Callback and jobs; empty for a command.
         chosen: Somebody has said that it is this state that is meant.
 
     Raises:
         StateRefused: The run would be taken for the former one.
     """
-    former = _formers.get(os.path.realpath(place))
+    former = _formers.get(os.path.realpath(state))
     if former is None or chosen or not given or all(map(_same, former.given, given)):
         return
     if is_interactive() and not former.finished:
         return
     raise StateRefused(
-        f"This process has already run another callback or other jobs of the same name with the state {place}, and "
+        f"This process has already run another callback or other jobs of the same name with the state {state}, and "
         "what comes now would be taken for that run. Give each run a state of its own, such as "
         "--state=NAME.tmstate, or begin this one anew with --reset."
     )

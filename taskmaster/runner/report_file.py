@@ -25,7 +25,7 @@ from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.tally.failure_kinds import MOST_KINDS_COUNTED, FailureKinds
 from taskmaster.runner import control
 from taskmaster.runner.announcements import command_again
-from taskmaster.runner.output_place import check_place, write_whole
+from taskmaster.runner.output_file import check_output, write_whole
 from taskmaster.runner.report_facts import MOST_FAILED, conclusion, conclusion_of_state, facts_of_master, facts_of_state
 from taskmaster.runner.steer_client import SteerClient
 from taskmaster.runtime import working_directory
@@ -51,7 +51,7 @@ def check_report(path: str | None, option: str = REPORT_OPTION) -> None:
         UsageError: It cannot.
     """
     if path is not None:
-        check_place(option, path, EXAMPLE)
+        check_output(option, path, EXAMPLE)
 
 
 class ReportFile:

@@ -113,7 +113,8 @@ class RunSession:
             TaskmasterError: It could not begin, or did not come to its end.
         """
         if self._options.dry_run is not None:
-            return optional_parts.dry_run(self._options.dry_run, self._loaded, self._place(), adopt=self._options.adopt)
+            path = self._state_path()
+            return optional_parts.dry_run(self._options.dry_run, self._loaded, path, adopt=self._options.adopt)
         optional_parts.check_files(self._options)
         with ExitStack() as stack:
             self._log = optional_parts.log_of(self._options, stack)
@@ -126,20 +127,19 @@ class RunSession:
 
     # -- the state ---------------------------------------------------------------------------------
 
-    def _place(self) -> Path | None:
-        """Return where the state is; None if there is to be none."""
-        return self._loaded.place(self._options.state, existing=self._options.failed)
+    def _state_path(self) -> Path | None:
+        """Return the path of the state; None if the run keeps none."""
+        return self._loaded.state_path(self._options.state, existing=self._options.failed)
 
     def _opened_store(self) -> AbstractContextManager[Store]:
         options, loaded = self._options, self._loaded
         if options.sample is not None:
             return optional_parts.scratch_store(loaded.name)
-        place = self._place()
-        if place is None:
+        if (state_path := self._state_path()) is None:
             return closing(MemoryStore())
-        refuse_repeated(place, loaded.given, chosen=options.state is not None or options.reset or options.adopt)
+        refuse_repeated(state_path, loaded.given, chosen=options.state is not None or options.reset or options.adopt)
         identity = loaded.known.identity
-        return closing(SqliteStore.open(place, identity, loaded.name, reset=options.reset, adopt=options.adopt))
+        return closing(SqliteStore.open(state_path, identity, loaded.name, reset=options.reset, adopt=options.adopt))
 
     # -- the work ----------------------------------------------------------------------------------
 

@@ -18,11 +18,11 @@ class StateBusyNow(Exception):  # no error: it says how things are
 
 
 @contextmanager
-def copied_state(place: Path) -> Iterator[SqliteStore]:
+def copied_state(state: Path) -> Iterator[SqliteStore]:
     """Open a copy of a state file; it is as old as the last checkpoint.
 
     Args:
-        place: The file, links resolved.
+        state: The file, links resolved.
 
     Raises:
         StateBusyNow: A master has it, and what was copied is not whole.
@@ -32,16 +32,16 @@ def copied_state(place: Path) -> Iterator[SqliteStore]:
     import tempfile
 
     with tempfile.TemporaryDirectory(prefix="taskmaster-") as directory:
-        copy = Path(os.path.realpath(directory)) / place.name
+        copy = Path(os.path.realpath(directory)) / state.name
         try:
             for suffix in ("", "-wal"):
-                if (part := place.with_name(place.name + suffix)).exists():
+                if (part := state.with_name(state.name + suffix)).exists():
                     shutil.copyfile(part, copy.with_name(copy.name + suffix))
             store = SqliteStore.open_existing(copy)
         except (OSError, StateRefused, StateLocked) as exc:
-            if place.with_name(place.name + ".lock").exists():
+            if state.with_name(state.name + ".lock").exists():
                 raise StateBusyNow from exc
-            raise StateRefused(str(exc).replace(str(copy), str(place))) from exc
+            raise StateRefused(str(exc).replace(str(copy), str(state))) from exc
         try:
             yield store
         finally:

@@ -281,7 +281,7 @@ class Supervisor:
     def entered(self, welcome: Welcome, another: bool) -> None:
         """Go on with a master that has said welcome."""
         if self._said_waiting or not self._said_connected:
-            workers = f"{show_count(self._config.processes, 'worker process', 'es')} {self._pool.place}"
+            workers = f"{show_count(self._config.processes, 'worker process', 'es')} {self._pool.where}"
             self._say(f"connected to the master at {self._config.address}: run {welcome.run}, {workers}.")
         self._said_waiting, self._said_connected = False, True
         if welcome.warning != self._warned:

@@ -164,7 +164,7 @@ def leave(port: int, key: str) -> Path:
         UsageError: there is no directory that belongs to the user alone, or it cannot be written.
     """
     return keep_private(
-        lambda place: _path(place, port),
+        lambda folder: _path(folder, port),
         as_bytes(key) + b"\n",
         cannot="The key for slaves on this machine cannot be left",
         nothing="no key is left there",
@@ -183,17 +183,17 @@ def keep_private(where: Callable[[Path], Path], content: bytes, *, cannot: str, 
     Raises:
         UsageError: there is no such directory, or it cannot be written.
     """
-    place = directory()
-    if place is None:
+    folder = directory()
+    if folder is None:
         raise UsageError(f"{cannot}: you have no home. Set TASKMASTER_HOME.")
     try:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        about = place.stat()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.stat()
         if about.st_uid != os.geteuid() or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise UsageError(
-                f"{place} is not yours alone, so that {nothing}: chmod 700 {place}, or set TASKMASTER_HOME."
+                f"{folder} is not yours alone, so that {nothing}: chmod 700 {folder}, or set TASKMASTER_HOME."
             )
-        path = where(place)
+        path = where(folder)
         # A name that nobody can know, and no link.
         scratch = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -207,32 +207,32 @@ def keep_private(where: Callable[[Path], Path], content: bytes, *, cannot: str, 
             raise
     except (OSError, ValueError) as exc:
         cure = cure_of(exc, "Set TASKMASTER_HOME to a directory of yours.")
-        raise UsageError(f"{cannot} in {place}: {reason(exc)}. {cure}") from exc
+        raise UsageError(f"{cannot} in {folder}: {reason(exc)}. {cure}") from exc
 
 
 def remove(port: int, key: str) -> None:
     """Take the key back, unless another master has left its own meanwhile."""
-    left, place = find(port), directory()
-    if left is not None and place is not None and hmac.compare_digest(as_bytes(left), as_bytes(key)):
+    left, folder = find(port), directory()
+    if left is not None and folder is not None and hmac.compare_digest(as_bytes(left), as_bytes(key)):
         with contextlib.suppress(OSError):  # a directory that became read-only is no reason to end a run badly
-            _path(place, port).unlink(missing_ok=True)
+            _path(folder, port).unlink(missing_ok=True)
 
 
 def find(port: int) -> str | None:
     """Return the key that a master of the same user on this machine has left for its port, None if
     there is none that can be read.
     """
-    place = directory()
-    if place is None:
+    folder = directory()
+    if folder is None:
         return None
     try:
-        return _read(_path(place, port), of_another_user=False)
+        return _read(_path(folder, port), of_another_user=False)
     except UsageError:
         return None
 
 
 def directory() -> Path | None:
-    """Return where keys are left; None if this user has no such place."""
+    """Return the directory in which keys are left; None if this user has no home."""
     named = os.environ.get("TASKMASTER_HOME")
     if named:
         return Path(named)
@@ -245,6 +245,6 @@ def directory() -> Path | None:
     return Path(home) / ".taskmaster"
 
 
-def _path(place: Path, port: int) -> Path:
+def _path(folder: Path, port: int) -> Path:
     # A home directory may be shared by several machines.
-    return place / f"{socket.gethostname()}-{port}.key"
+    return folder / f"{socket.gethostname()}-{port}.key"

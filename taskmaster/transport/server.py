@@ -4,9 +4,9 @@ One thread accepts connections, one for each new connection does its handshake, 
 reactor, answers all peers that have proved the key: calls of one object under a fixed name.
 
 Guarantees: nothing is unpickled before both sides have proved that they have the key, and then
-plain values only; only the named methods can be called; a silent, slow or foolish peer costs a
-place among the pending ones, for ten seconds at most, and neither stops the accepting nor keeps
-honest peers out; a peer that fails is told nothing.
+plain values only; only the named methods can be called; a silent, slow or faulty peer takes
+one of the slots for pending connections, for ten seconds at most, and neither stops the accepting
+nor keeps honest peers out; a peer that fails is told nothing.
 """
 
 from __future__ import annotations
@@ -194,9 +194,7 @@ class Server(managers.Server):
                 self.stop_event.wait(0.1)
 
     def _admit(self, channel: Channel) -> bool:
-        """Give the connection a place among the pending ones, at the cost of the oldest of them if
-        need be.
-        """
+        """Give the connection a slot for pending connections, if need be that of the oldest one."""
         with self._lock:
             if self.stop_event.is_set():
                 return False
@@ -275,7 +273,7 @@ class Server(managers.Server):
             return False
         with self._lock:
             if channel not in self._pending:
-                return False  # its place was given to a newer one
+                return False  # its slot was given to a newer connection
             del self._pending[channel]
             self._connected.add(channel)
         channel.deadline(None)

@@ -135,15 +135,15 @@ def real_path_in_memory(callback: Callable[[Any], Any]) -> str:
     return os.path.realpath(file) if file else ""
 
 
-def _search(places: Sequence[str | Path], parts: Sequence[str]) -> Path | None:
+def _search(directories: Sequence[str | Path], parts: Sequence[str]) -> Path | None:
     """Return where a module's source is, as Python looks for it: package, module, then a directory
     without ``__init__.py``.
     """
     first, rest = parts[0], parts[1:]
     portions = []
-    for place in places:
-        folder = Path(place) / first
-        package, module = folder / "__init__.py", Path(place) / f"{first}.py"
+    for directory in directories:
+        folder = Path(directory) / first
+        package, module = folder / "__init__.py", Path(directory) / f"{first}.py"
         if package.is_file():
             return _search([folder], rest) if rest else package
         if module.is_file():

@@ -24,12 +24,12 @@ class LibraryFirst:
     """A finder for ``sys.meta_path``: see the module.
 
     Attributes:
-        places: The directories of the user's modules.
+        directories: The directories of the user's modules.
         named: Modules that the user has named, whatever else is called so.
     """
 
     def __init__(self) -> None:
-        self.places: set[str] = set()
+        self.directories: set[str] = set()
         self.named: set[str] = set()
 
     def find_spec(
@@ -42,22 +42,24 @@ class LibraryFirst:
             return None
         if not _is_asked_by_library(sys._getframe(1)):  # noqa: SLF001  # there is no other way to tell
             return None
-        return PathFinder.find_spec(name, [place for place in sys.path if place not in self.places], target)
+        return PathFinder.find_spec(
+            name, [directory for directory in sys.path if directory not in self.directories], target
+        )
 
 
 _FINDER = LibraryFirst()
 
 
-def put_first(places: Sequence[str], module: str) -> None:
+def put_first(directories: Sequence[str], module: str) -> None:
     """Let modules be looked for in directories of the user's before all others.
 
     Args:
-        places: The directories.
+        directories: The directories.
         module: The one that the user has named.
     """
-    new = [place for place in places if place not in sys.path]
+    new = [directory for directory in directories if directory not in sys.path]
     sys.path[:0] = new
-    _FINDER.places.update(new)
+    _FINDER.directories.update(new)
     _FINDER.named.add(module.partition(".")[0])
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)

@@ -109,8 +109,8 @@ def load(target: Target) -> ModuleType:
             raised.
     """
     here = working_directory.find()  # a worker that is replaced may be all that is left of it
-    places = [str(place) for place in (here, target.path and target.path.parent) if place is not None]
-    own_imports.put_first(places, target.module)
+    directories = [str(one) for one in (here, target.path and target.path.parent) if one is not None]
+    own_imports.put_first(directories, target.module)
     try:
         with _importing(), children_kept_out(), exit_guarded(execs=False):
             integration.set_up_project()

@@ -161,12 +161,12 @@ class _Axes(NamedTuple):
         return max(1.0, self.last - self.first)
 
     def x(self, at: float) -> str:
-        """Return the place of a time, or of the end that is nearer, from left to right."""
+        """Return the x coordinate of a time, or that of the nearer end."""
         after = min(max(at, self.first), self.last) - self.first
         return _short(LEFT + after / self.seconds * (PLOT_WIDTH - LEFT - RIGHT))
 
     def y(self, rate: float) -> str:
-        """Return the place of a rate from top to bottom."""
+        """Return the y coordinate of a rate."""
         return _short(TOP + (1 - min(1.0, rate / self.top)) * (FLOOR - TOP))
 
     def rates(self) -> Iterator[str]:

@@ -40,7 +40,7 @@ class Sample(NamedTuple):
     Attributes:
         elapsed: Seconds of the session.
         settled: Jobs that it had settled.
-        share: Part of the work that it had settled, by the place of the key.
+        share: Part of the work that it had settled, by the position of the key.
         worked: Those of the seconds in which it was not paused.
     """
 
@@ -82,7 +82,7 @@ class Rate:
             elapsed: Seconds of the session.
             settled_here: Jobs that it has settled.
             working: Those of the seconds in which it was not paused; None: all.
-            share_here: Part of the work that it has settled, by the place of the key.
+            share_here: Part of the work that it has settled, by the position of the key.
             limit: Jobs a second that may be handed out at most; None: any number.
         """
         if limit != self._limit:

@@ -65,7 +65,7 @@ class TimeLeft(NamedTuple):
         seconds: Until all jobs are settled; None if that cannot be estimated.
         low: Seconds if the run is as fast as in its faster minutes; None if that is not known.
         high: Seconds if the run is as slow as in its slower minutes; None if that is not known.
-        basis: "keys" where the place of the key says it, "rate" where the number of jobs does.
+        basis: "keys" where the position of the key says it, "rate" where the number of jobs does.
         if_resumed: It counts from the moment when the run goes on.
         why: Why nothing is estimated; "" if something is.
     """
@@ -95,7 +95,7 @@ def time_left(snapshot: Snapshot, speed: Speed) -> TimeLeft:
     # Jobs of a minute each would show no rate at all now and an enormous one a moment later.
     telling = snapshot.state is RunState.RUNNING and recent.jobs >= FEW_JOBS and recent.seconds >= FEW_SECONDS
     if snapshot.share is not None:
-        # By the place of the key: where there are gaps among the keys, the rate of the jobs says
+        # By the key's position: where there are gaps among the keys, the rate of the jobs says
         # little. Of the session's speed and the last seconds' the slower one counts: a gap is soon
         # over, and rows that have become wide are not.
         shares = whole.shares

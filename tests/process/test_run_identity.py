@@ -299,7 +299,7 @@ def test_a_state_that_is_beside_the_target_is_named_from_elsewhere(playground: P
             asked = elsewhere.run("tm-ctl", command, target)
 
             assert asked.process.returncode == 5, asked.output
-            assert f"There is {playground.directory / state}. Name it in place of the target" in asked.output
+            assert f"There is {playground.directory / state}. Name it instead of the target" in asked.output
     elsewhere.close()
 
 

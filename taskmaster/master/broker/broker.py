@@ -11,9 +11,9 @@ clock inside, and none of the user's code; ``now`` is passed in. ::
 methods and reads; it notes something on three kinds of values alone that it was given:
 ``ConnectedSlave.told`` and ``turn``, ``Batch.separate``, and fingerprints of a ``SettledRange``.
 
-Guarantees: a job is in one place at a time; a report counts only while its token is the newest of
-the job; the queue, what was returned, what waits and what is parked together stay within ``size``;
-what was read and is not behind the watermark stays within ``span``.
+Guarantees: a job is in one of the parts at a time; a report counts only while its token is the
+newest of the job; the queue, what was returned, what waits and what is parked together stay within
+``size``; what was read and is not behind the watermark stays within ``span``.
 """
 
 from __future__ import annotations
@@ -197,14 +197,14 @@ class Broker:
 
     # -- how the run stands ------------------------------------------------------------------------
 
-    def open_places(self) -> tuple[Sized, ...]:
-        """Return the places where a job is that was read and has not come to an end."""
+    def unfinished(self) -> tuple[Sized, ...]:
+        """Return the parts with jobs that have not ended: queue, leases, redelivery."""
         return (range(self.intake.queued), self.leases, self.redelivery)
 
     @property
     def at_rest(self) -> bool:
         """Whether nothing that was read waits or runs."""
-        return not any(map(len, self.open_places()))
+        return not any(map(len, self.unfinished()))
 
     @property
     def stuck(self) -> bool:

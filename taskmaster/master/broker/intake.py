@@ -105,8 +105,8 @@ class Intake:
         self._queue.extend(jobs)
 
     def add_known(self, job: Any, settled: SettledRange) -> None:
-        """Queue a job that an earlier session settled: it is never handed out, but has its place in
-        the order.
+        """Queue a job that an earlier session settled: it is never handed out, but keeps its
+        position in the order.
 
         Args:
             job: the job.
@@ -216,7 +216,7 @@ class Intake:
         _park_first(self.write_ahead, self._parking, jobs)
 
     def split(self, batch: Batch, parts: Sequence[ParkedJob]) -> None:
-        """Put the parts of a job in its place.
+        """Replace a job by its parts.
 
         Args:
             batch: what ``write_ahead.next_split`` gave.

@@ -151,7 +151,7 @@ class LeaseTable:
     def restore(self, slave: ConnectedSlave, lease: Lease) -> None:
         """Put a lease back that was taken for lost."""
         self._by_token[lease.token] = lease
-        if lease.batch.first >= 0:  # others have no place in the order, and nobody looks for them there
+        if lease.batch.first >= 0:  # others have no position in the order of the jobs
             self._positions.add(lease)
         slave.leases[lease.token] = None
         if lease.wanted is not None:

@@ -60,7 +60,9 @@ class Returned:
         self._count(batch, -1)
 
     def split(self, batch: Batch, count: int) -> Batch:
-        """Take the first ``count`` jobs of a batch out; the others keep their place."""
+        """Take the first ``count`` jobs of a batch out; the others stay where they are in the
+        order.
+        """
         self._positions.remove(batch)
         head = batch.split(count)
         self._positions.add(batch)
@@ -69,7 +71,7 @@ class Returned:
 
     def cut_out(self, batch: Batch, position: int) -> Batch:
         """Take the one job at a position out of a batch that is here. Those after it in the batch
-        keep their place, those before it come next.
+        stay where they are in the order, those before it come next.
         """
         if position > batch.first:
             self.append_first(self.split(batch, position - batch.first))

@@ -36,8 +36,8 @@ class WriteAhead:
     """Keeps what is planned and cannot be handed out yet, and what is to be split.
 
     Args:
-        lowest: the position below which planned jobs get theirs; they have no place in the order of
-            the watermark.
+        lowest: the position below which planned jobs get theirs; they are not in the order of the
+            watermark.
 
     Attributes:
         on: the source wants its jobs parked first.

@@ -24,7 +24,7 @@ from taskmaster.master.reading.chunks import QUEUE_BYTES, Chunks
 from taskmaster.master.reading.dedup import Dedup
 from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
-from taskmaster.master.reading.place import Place
+from taskmaster.master.reading.resume_point import ResumePoint
 from taskmaster.master.reading.source import Source, may_refuse
 from taskmaster.master.reading.successor import NOTHING_EXPECTED, Expected
 from taskmaster.master.records.job_identity import JobIdentity
@@ -103,7 +103,7 @@ class Reader(threading.Thread):
         broker.intake.seeking.note(on=mark is not None)
         self._planned = planned
         self._checks = checks or JobChecks(identity)
-        self._place = Place(source, identity, self._checks, mark, expected)
+        self._resume_point = ResumePoint(source, identity, self._checks, mark, expected)
         self._stop_asked = threading.Event()
         self._asking = False  # the source's own code is running
         self._progress = (0, time.monotonic())  # jobs read, and when that number last changed
@@ -202,7 +202,7 @@ class Reader(threading.Thread):
         """
         self._source.resolve(self._last, resume=self._mark is not None)
         self._identity.use(self._source.job_key)
-        self._place.begin()
+        self._resume_point.begin()
         if self._source.sure:
             self._checks.trust()
         elif self._source.resumes_by_key:
@@ -233,7 +233,7 @@ class Reader(threading.Thread):
             self._iterator = self._open()
         if self._iterator is None or room <= 0:
             return False
-        if len(self._dedup) or self._place.expected:
+        if len(self._dedup) or self._resume_point.expected:
             self._read_one(self._iterator)
         else:
             self._chunks.read(self._iterator, room)
@@ -319,15 +319,15 @@ class Reader(threading.Thread):
         """Read a job that an earlier session may have settled."""
         job = next(iterator, _NONE)
         if job is _NONE:
-            self._place.end()
+            self._resume_point.end()
             with self._lock:
                 self._broker.intake.exhaust()
                 self._dedup.forget()
             return
         job = self._chunks.taken(job)
         text = self._identity.text(job)
-        if self._place.expected:
-            self._iterator = self._place.look(job, text, iterator)
+        if self._resume_point.expected:
+            self._iterator = self._resume_point.look(job, text, iterator)
         fingerprint = self._identity.fingerprint(job)
         with self._lock:
             if fingerprint and self._dedup.recognise(text, fingerprint):

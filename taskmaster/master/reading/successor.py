@@ -18,7 +18,7 @@ from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.master.records.run_record import RunRecord
 from taskmaster.master.records.steering_records import SessionCommand
 
-__all__ = ["NOTHING_EXPECTED", "Expected", "expected", "place", "said_of", "successor"]
+__all__ = ["NOTHING_EXPECTED", "Expected", "expected", "recorded_successor", "said_of", "successor"]
 
 
 class Expected(NamedTuple):
@@ -86,8 +86,10 @@ def _waiting_at_low(broker: Broker) -> list[Any]:
     return broker.intake.head_at_low() or [batch.jobs[low - batch.first] for batch in again[:1] if batch.first <= low]
 
 
-def place(watermark: Watermark) -> str:
-    """Return the same of a watermark, for a checkpoint; "" where that is not known."""
+def recorded_successor(watermark: Watermark) -> str:
+    """Return which job comes next by what the watermark has noted, as ``said_of`` writes it; "" if
+    unknown.
+    """
     mark, following = watermark.mark, watermark.following
     return said_of(mark, following) if mark is not None and following else ""
 

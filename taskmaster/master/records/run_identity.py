@@ -1,8 +1,8 @@
 """What a state belongs to: what a run reads, with which arguments, and what it calls.
 
 The store writes it into each state and refuses a state that belongs to another run. A file is the
-same file if it is at the same place, if it was named by the same path (a link that was turned to
-another release), or if it lies where it lay as seen from the state: then both were moved together.
+same file if it has the same real path, if it was named by the same path (a link that was turned to
+another release), or if its path relative to the state is the same: then both were moved together.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class RunIdentity:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Leave passwords out: a state is no place for them, and with another one it is the same
+        """Leave passwords out: they must not be stored, and with another password it is the same
         run.
         """
         object.__setattr__(self, "what", _without_passwords(self.what))
@@ -114,8 +114,8 @@ class RunIdentity:
 
         They stay as they are when file and directory are moved together.
         """
-        place = os.path.relpath(self.given or self.file, directory) if self.file else ""
-        text = json.dumps([place, dict(self.what)], sort_keys=True)
+        path = os.path.relpath(self.given or self.file, directory) if self.file else ""
+        text = json.dumps([path, dict(self.what)], sort_keys=True)
         return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
 
     def compare(self, known: str, directory: Path) -> Comparison:

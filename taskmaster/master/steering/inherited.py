@@ -30,7 +30,7 @@ def said_at_start(
     live: Iterable[LiveChange],
     lost: Iterable[tuple[LiveChange, str]],
     start: StartValues,
-    place: str,
+    state: str,
 ) -> list[str]:
     """Return a sentence for each session that was killed, and for each change.
 
@@ -39,7 +39,7 @@ def said_at_start(
         live: The changes that are in force.
         lost: The changes that cannot be in force any more, each with the reason.
         start: What is in force without them.
-        place: Names the run in a command.
+        state: The run as a command of ``tm-ctl`` names it.
     """
     changes = list(live)
     found = [f"{reason}." for reason in killed]
@@ -47,19 +47,19 @@ def said_at_start(
         when = f"by {change.by} on {show_moment(change.at)}" + (f' ("{change.reason}")' if change.reason else "")
         if change.name == HOLD:
             until = f" until {show_moment(change.until)}" if change.until is not None else ""
-            found.append(f"The run is paused{until}, {when}; `tm-ctl resume {place}` lets it go on.")
+            found.append(f"The run is paused{until}, {when}; `tm-ctl resume {state}` lets it go on.")
         elif change.name == RATE:
             otherwise = "have no limit" if start.rate is None else f"be {show_rate(start.rate)}"
             found.append(
                 f"The rate {is_rate(rate_text(change.value))}, set {when}; otherwise it would {otherwise}. "
-                f"`tm-ctl rate default {place}` goes back to that."
+                f"`tm-ctl rate default {state}` goes back to that."
             )
         elif is_setting(change.name):
             found.append(
                 f"{change.name} is {change.value}, set {when}; otherwise it would be {start.of(change.name)}. "
-                f"`tm-ctl set {change.name}=default {place}` goes back to that."
+                f"`tm-ctl set {change.name}=default {state}` goes back to that."
             )
-    found += quiet_slaves.said_at_start(changes, place)
+    found += quiet_slaves.said_at_start(changes, state)
     for change, why in lost:
         found.append(f"{change.name} was set to {change.value} by {change.by}, which is not in force now: {why}")
     return found

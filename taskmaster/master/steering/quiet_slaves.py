@@ -101,12 +101,12 @@ def shown(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def said_at_start(changes: Collection[LiveChange], place: str) -> list[str]:
+def said_at_start(changes: Collection[LiveChange], state: str) -> list[str]:
     """Return what a session says at its start about slaves that an earlier one has quieted.
 
     Args:
         changes: All that is in force.
-        place: Names the run in a command.
+        state: The run as a command of ``tm-ctl`` names it.
     """
     found = [change for change in changes if quiets(change)]
     if not found:
@@ -116,4 +116,4 @@ def said_at_start(changes: Collection[LiveChange], place: str) -> list[str]:
     why = f' ("{last.reason}")' if last.reason else ""
     get, one = ("gets", "it") if len(names) == 1 else ("get", "that one")
     said = f"{shown(names)} {get} no more jobs, by {last.by} on {show_moment(last.at)}{why}; "
-    return [said + f"`tm-ctl quiet {names[0]} {place} --undo` lets {one} work again."]
+    return [said + f"`tm-ctl quiet {names[0]} {state} --undo` lets {one} work again."]

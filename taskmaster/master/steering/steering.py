@@ -134,15 +134,15 @@ class Steering:
             return ""
         return f"{hold.reason} ({_who(hold)})" if hold.reason else _who(hold)
 
-    def at_start(self, place: str) -> list[str]:
+    def at_start(self, state: str) -> list[str]:
         """Return what is to be said at the start of what earlier sessions have left in force.
 
         Args:
-            place: Names the run in a command.
+            state: The run as a command of ``tm-ctl`` names it.
         """
         killed = [row.reason for row in self.trail.unwritten() if row.command == SessionCommand.KILLED]
         start = StartValues(self._rate, self._settings.start_value)
-        return said_at_start(killed, self.live.values(), self.lost, start, place)
+        return said_at_start(killed, self.live.values(), self.lost, start, state)
 
     def tick(self, now: float) -> None:
         """Let time pass: a hold ends in time, and slaves that have said goodbye are forgotten."""
@@ -166,10 +166,10 @@ class Steering:
 
     # -- the state ---------------------------------------------------------------------------------
 
-    def news(self, place: str = "") -> News:
-        """Return what the next checkpoint has to write; ``place`` is where the run is then."""
+    def news(self, successor: str = "") -> News:
+        """Return what the next checkpoint has to write; ``successor`` is that of the watermark."""
         live = list(self.live.values()) if self._version != self._saved_version else None
-        return News(self.trail.unwritten(place), live, self._version)
+        return News(self.trail.unwritten(successor), live, self._version)
 
     def written(self, news: News) -> None:
         """Note that the state has what ``news`` gave."""

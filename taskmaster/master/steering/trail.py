@@ -109,18 +109,19 @@ class Trail:
         found = [row for row in self._rows if row.seq > seq and (before is None or row.seq < before)]
         return found[-most:]
 
-    def unwritten(self, place: str = "") -> list[TrailRow]:
+    def unwritten(self, successor: str = "") -> list[TrailRow]:
         """Return the rows that the state does not have, or has as they were.
 
         Args:
-            place: Where the run is, which the row of this session's beginning says: a session that
+            successor: Where the run is, which the row of this session's beginning says: a session
+            that
                 is killed writes no row of its end. "" where it is not known.
         """
-        begun, place = self._begun, place[:LONGEST_TRAIL_COLUMN]
-        if begun is None or place in ("", begun.before):
+        begun, successor = self._begun, successor[:LONGEST_TRAIL_COLUMN]
+        if begun is None or successor in ("", begun.before):
             return list(self._unwritten)
         rows = {row.seq: row for row in (begun, *self._unwritten)}
-        rows[begun.seq] = begun._replace(before=place)
+        rows[begun.seq] = begun._replace(before=successor)
         return [rows[seq] for seq in sorted(rows)]
 
     def written(self, rows: Sequence[TrailRow]) -> None:

@@ -67,10 +67,10 @@ class Durations:
             most: Seconds that no job has taken, where ``longest`` is not followed.
         """
         left = share * self.count
-        for place, jobs in enumerate(self.counts):
+        for bucket, jobs in enumerate(self.counts):
             if jobs and left <= jobs:
-                low = upper_bound(place - 1) if place else 0.0
-                high = max(low, min(upper_bound(place), self.longest or most))
+                low = upper_bound(bucket - 1) if bucket else 0.0
+                high = max(low, min(upper_bound(bucket), self.longest or most))
                 return low + (high - low) * left / jobs
             left -= jobs
         return None

@@ -1,4 +1,4 @@
-"""Failed jobs by what they failed with: the class of the exception, and the last place in the
+"""Failed jobs by what they failed with: the class of the exception, and the last location in the
 user's code. Pure.
 
 Their number is bounded, however many jobs fail, and in however many ways.
@@ -15,7 +15,7 @@ from taskmaster.master.records.job_records import FailedJob
 from taskmaster.records import changing
 from taskmaster.redaction import clean
 
-__all__ = ["LONGEST_EXAMPLE_TRACEBACK", "MOST_KINDS_COUNTED", "FailureKinds", "Kind", "place_of"]
+__all__ = ["LONGEST_EXAMPLE_TRACEBACK", "MOST_KINDS_COUNTED", "FailureKinds", "Kind", "location_of"]
 
 MOST_KINDS_COUNTED = 100  # that are told apart; the jobs of the others are only counted
 LONGEST_MESSAGE = 300  # characters of a message
@@ -67,8 +67,8 @@ class Kind:
         }
 
 
-def place_of(traceback: str) -> str:
-    """Return the last place that a traceback names: file, line and function."""
+def location_of(traceback: str) -> str:
+    """Return the last location in a traceback: file, line and function; "" if there is none."""
     found = FRAME.match(traceback, max(0, traceback.rfind(FRAME_BEGINS)))
     if found is None:
         return ""
@@ -98,7 +98,7 @@ class FailureKinds:
 
     def add(self, job: FailedJob, count: int = 1) -> None:
         """Count a job that has failed for good."""
-        kind = job.type[:LONGEST_MESSAGE], place_of(job.traceback)
+        kind = job.type[:LONGEST_MESSAGE], location_of(job.traceback)
         at, message = job.attempts[-1].at, job.message[:LONGEST_MESSAGE]
         traceback = job.traceback[-LONGEST_EXAMPLE_TRACEBACK:]
         found = self._kinds.get(kind)
@@ -112,10 +112,10 @@ class FailureKinds:
 
     def remove(self, job: FailedJob) -> None:
         """Count a job no longer: it is run again."""
-        kind = job.type[:LONGEST_MESSAGE], place_of(job.traceback)
+        kind = job.type[:LONGEST_MESSAGE], location_of(job.traceback)
         found = self._kinds.get(kind)
         if found is None:
-            # Of an earlier session, only an example of each class is known with its place.
+            # Of an earlier session, only one example of each class is known, with its location.
             found = next((one for (name, _), one in self._kinds.items() if name == kind[0]), None)
         if found is None:
             self.others = max(0, self.others - 1)

@@ -135,8 +135,8 @@ class Hook:
 
     def _log(self, exc: BaseException) -> None:
         """Log the traceback of an error that is unlike all before."""
-        place = traceback.extract_tb(exc.__traceback__)[-1:]
-        kind = (one_line(exc), *(f"{frame.filename}:{frame.lineno}" for frame in place))
+        frames = traceback.extract_tb(exc.__traceback__)[-1:]
+        kind = (one_line(exc), *(f"{frame.filename}:{frame.lineno}" for frame in frames))
         if kind not in self._logged and len(self._logged) < MOST_LOGGED:
             self._logged.add(kind)
             logger.error("%s raised, and while it does, nothing is handed out:\n%s", self.name, users_traceback(exc))

@@ -66,8 +66,8 @@ class Scoreboard:
         library.mmap.restype = ctypes.c_void_p
         library.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
-        place = library.mmap(self._address, SCOREBOARD_BYTES, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
-        if place != self._address:
+        address = library.mmap(self._address, SCOREBOARD_BYTES, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
+        if address != self._address:
             os._exit(1)  # what a child writes there would be taken for the worker's word
         for lowered in self.lowered:
             lowered[0] = True

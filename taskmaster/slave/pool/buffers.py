@@ -1,6 +1,6 @@
 """Buffers: shared memory where batches are received, and where workers open them.
 
-The supervisor only passes a batch on: in a buffer it stays in one place from the network to the
+The supervisor only passes a batch on: in a buffer it is not copied between the network and the
 worker. Without that, each byte would be copied four more times, which for jobs of a kilobyte took
 more time than all else that a slave does. A buffer is free again as soon as nothing refers to it.
 """

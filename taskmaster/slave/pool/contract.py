@@ -53,10 +53,10 @@ class SlavePool(Protocol):
     end.
 
     Attributes:
-        place: Where the worker processes are, for people.
+        where: Where the worker processes are, for people.
     """
 
-    place: str
+    where: str
 
     @property
     def workforce(self) -> SlaveWorkforce:

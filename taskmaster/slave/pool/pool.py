@@ -60,10 +60,10 @@ class Pool:
     Attributes:
         workforce: The processes.
         job_timeout: Seconds that a job may take, None for any time.
-        place: Where the processes are, for people.
+        where: Where the processes are, for people.
     """
 
-    place = "here"
+    where = "here"
 
     def __init__(
         self,

@@ -46,7 +46,7 @@ def _found_deeper(module: str) -> str:
     for folders in ("*/", "*/*/"):
         for pattern in (f"{module}.py", f"{module}/__init__.py"):
             if found := next(here.glob(folders + pattern), None):
-                place = found.relative_to(here).parents[pattern.count("/")]
-                return f"; it has {found.relative_to(here)}, which --env=PYTHONPATH={place} lets it find"
+                folder = found.relative_to(here).parents[pattern.count("/")]
+                return f"; it has {found.relative_to(here)}, which --env=PYTHONPATH={folder} lets it find"
     wheel = next((one for one in here.glob("*.whl") if one.name.startswith(f"{module}-")), None)
     return "" if wheel is None else f"; it has {wheel.name}, which --env=PYTHONPATH={wheel.name} lets it find"

@@ -191,8 +191,8 @@ def _depth(file: Any) -> int:
     if not issubclass(kind, _FILE_TYPE):
         return 0
     order = (io.TextIOWrapper, io.BufferedIOBase, io.RawIOBase)
-    place = [issubclass(kind, base) for base in order].index(True) if issubclass(kind, order) else 0
-    return 1 + 2 * place + (kind in _IN_C)
+    layer = [issubclass(kind, base) for base in order].index(True) if issubclass(kind, order) else 0
+    return 1 + 2 * layer + (kind in _IN_C)
 
 
 def _descriptor(file: Any) -> int:

@@ -205,7 +205,7 @@ def test_what_hosts_could_not_do_at_their_end_is_known(scene: Scene) -> None:
     for number, call in enumerate(calls):
         told = (HostEnd("h0", "vm:1", ["teardown() raised OSError"]),) if number == 3 else ()
         done = finished(f"t{number + 1}", 0.1)
-        call.set_result(BatchDone(done.report, host=f"h{number}", place=f"vm:{number}", ended=told))
+        call.set_result(BatchDone(done.report, host=f"h{number}", worker=f"vm:{number}", ended=told))
     scene.look()
     assert scene.pool.ends.unfinished == ["teardown() raised OSError (on vm:1)"]
 
@@ -229,7 +229,7 @@ def test_a_host_that_is_gone_is_waited_for_no_longer_than_others_answer(
 ) -> None:
     """And it is said."""
     (call,) = scene.give(1)
-    call.set_result(BatchDone(finished("t1", 0.1).report, host="h", place="vm:7"))
+    call.set_result(BatchDone(finished("t1", 0.1).report, host="h", worker="vm:7"))
     scene.look()
 
     assert wind_up(scene) == []

@@ -8,7 +8,7 @@ import pytest
 from taskmaster.cli.master import tm_master
 from taskmaster.cli.run import tm_run
 from taskmaster.cli.slave import tm_slave
-from taskmaster.cli.slips import CONFIG_FILE, no_such_option, with_place
+from taskmaster.cli.slips import CONFIG_FILE, no_such_option, with_origin
 from taskmaster.errors import UsageError
 
 
@@ -57,7 +57,7 @@ def context(command: click.Command, **variables: str) -> click.Context:
 
 def test_a_value_of_a_variable_is_told_with_the_variable() -> None:
     """The command line shows nothing of it."""
-    error = with_place(context(tm_run, retries="-2"), UsageError("--retries is -2: give 0 or more."), ValueError())
+    error = with_origin(context(tm_run, retries="-2"), UsageError("--retries is -2: give 0 or more."), ValueError())
 
     assert str(error) == "--retries is -2: give 0 or more. That stands in the variable TASKMASTER_RETRIES."
 
@@ -68,7 +68,7 @@ def test_a_value_of_a_file_is_told_with_the_file() -> None:
     ctx.meta[CONFIG_FILE] = "taskmaster.toml"
     ctx.set_parameter_source("job_timeout", click.core.ParameterSource.DEFAULT_MAP)
 
-    error = with_place(ctx, UsageError("--job-timeout is '5x'."), ValueError())
+    error = with_origin(ctx, UsageError("--job-timeout is '5x'."), ValueError())
 
     assert str(error) == "--job-timeout is '5x'. That stands in taskmaster.toml."
 
@@ -78,5 +78,5 @@ def test_any_other_error_stays_as_it_is() -> None:
     ctx, error = click.Context(tm_run), ValueError("as it was")
     ctx.set_parameter_source("retries", click.core.ParameterSource.COMMANDLINE)
 
-    assert with_place(ctx, UsageError("--retries is -2: give 0 or more."), error) is error
-    assert with_place(ctx, UsageError("no option is named"), error) is error
+    assert with_origin(ctx, UsageError("--retries is -2: give 0 or more."), error) is error
+    assert with_origin(ctx, UsageError("no option is named"), error) is error

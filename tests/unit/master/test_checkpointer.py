@@ -327,8 +327,8 @@ def test_what_an_operator_changed_stays_while_failed_jobs_of_a_finished_run_are_
     told: list[bool] = []
 
     class Steers:
-        def news(self, *, finished: bool, place: str) -> News:
-            del place
+        def news(self, *, finished: bool, successor: str) -> News:
+            del successor
             told.append(finished)
             return News([], None, 0)
 

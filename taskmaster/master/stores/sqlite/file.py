@@ -343,7 +343,7 @@ def create(path: Path, fill: Callable[[sqlite3.Connection], None]) -> None:
         _sync(path.parent)
     except (OSError, sqlite3.Error) as exc:
         raise StateRefused(
-            f"The state {path} cannot be made: {reason(exc)}{_limit_of_files()}. Name a place that can be written with "
+            f"The state {path} cannot be made: {reason(exc)}{_limit_of_files()}. Name a path that can be written with "
             "--state=PATH."
         ) from exc
     finally:

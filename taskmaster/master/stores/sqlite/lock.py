@@ -177,8 +177,8 @@ class Lock:
                 raise StateRefused(f"The directory {self._state.parent} of the state is gone.") from None
             check(self._state)  # says who has put there what cannot be opened
             raise StateRefused(
-                f"The state {self._state} cannot be kept there: {exc.strerror}{self._whose(exc)}. Name a place that "
-                "can be written with --state=PATH."
+                f"The state {self._state} cannot be kept there: {exc.strerror}{self._whose(exc)}. Name a path "
+                "that can be written with --state=PATH."
             ) from exc
         try:
             check_lock(self._state, self._path, descriptor, made=made)

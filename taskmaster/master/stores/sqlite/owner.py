@@ -146,13 +146,13 @@ def check_made(state: Path, about: os.stat_result) -> None:
     if not is_trusted(about.st_uid):
         raise StateRefused(
             f"{where} gives what {user(os.geteuid())} makes to {user(about.st_uid)} (it maps users), so that nothing "
-            f"shows who has written a file. Name a place elsewhere with --state=PATH, or run this as a user whose "
+            f"shows who has written a file. Name a path elsewhere with --state=PATH, or run this as a user whose "
             "files it keeps."
         )
     if about.st_mode & OTHERS_WRITE:
         raise StateRefused(
             f"{where} keeps no permissions: other users could write to it, and what is in a state is run as you. Name "
-            "a place elsewhere with --state=PATH, such as your home."
+            "a path elsewhere with --state=PATH, such as your home."
         )
 
 

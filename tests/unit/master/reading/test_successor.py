@@ -20,7 +20,7 @@ from taskmaster.master.reading.job_checks import JobChecks
 from taskmaster.master.reading.key_order import KeyOrder
 from taskmaster.master.reading.reader import Reader
 from taskmaster.master.reading.source import Source
-from taskmaster.master.reading.successor import Expected, expected, place, successor
+from taskmaster.master.reading.successor import Expected, expected, recorded_successor, successor
 from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.master.records.run_record import RunRecord
 from taskmaster.master.records.steering_records import TrailRow
@@ -152,17 +152,17 @@ def test_it_is_expected_until_the_run_has_gone_on() -> None:
 def test_each_checkpoint_can_say_it() -> None:
     """As the watermark knows it, whichever part of a range it has passed."""
     watermark = Watermark()
-    assert place(watermark) == ""
+    assert recorded_successor(watermark) == ""
     watermark.settle(settled_range(0, [1, 2, 3], keys.encode))
-    assert place(watermark) == "key 2, then 3"
+    assert recorded_successor(watermark) == "key 2, then 3"
     watermark.settle_successor(keys.encode(4))
-    assert place(watermark) == "key 3, then 4"
+    assert recorded_successor(watermark) == "key 3, then 4"
     watermark.settle(settled_range(3, [4], keys.encode))
-    assert place(watermark) == "key 3, then 4"
+    assert recorded_successor(watermark) == "key 3, then 4"
     watermark.settle_successor(END)
-    assert place(watermark) == ""
+    assert recorded_successor(watermark) == ""
     watermark.jump(keys.encode(9))
-    assert place(watermark) == ""
+    assert recorded_successor(watermark) == ""
 
 
 KILLED = ("started",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from taskmaster.master.records.job_records import Attempt, FailedJob
-from taskmaster.master.tally.failure_kinds import MOST_KINDS_COUNTED, FailureKinds, place_of
+from taskmaster.master.tally.failure_kinds import MOST_KINDS_COUNTED, FailureKinds, location_of
 
 TRACE = 'Traceback (most recent call last):\n  File "/srv/jobs.py", line {}, in {}\n    x()\n{}: no\n'
 
@@ -36,9 +36,9 @@ def test_jobs_are_grouped_by_class_and_last_place() -> None:
 
 def test_the_place_is_the_last_one_that_a_traceback_names() -> None:
     """Also in a lambda, and where there is none."""
-    assert place_of(TRACE.format(3, "<lambda>", "X") + TRACE.format(9, "run", "X")) == "jobs.py:9 run()"
-    assert place_of(TRACE.format(3, "<lambda>", "X")) == "jobs.py:3"
-    assert place_of("") == ""
+    assert location_of(TRACE.format(3, "<lambda>", "X") + TRACE.format(9, "run", "X")) == "jobs.py:9 run()"
+    assert location_of(TRACE.format(3, "<lambda>", "X")) == "jobs.py:3"
+    assert location_of("") == ""
 
 
 def test_kinds_without_end_stay_bounded() -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 from taskmaster.errors import UsageError
 from taskmaster.runtime.ownership import user
 
-__all__ = ["check_place", "write_whole"]
+__all__ = ["check_output", "write_whole"]
 
 
-def check_place(option: str, path: str, example: str) -> None:
+def check_output(option: str, path: str, example: str) -> None:
     """Refuse a file that cannot be written, before the run begins.
 
     Args:
@@ -25,42 +25,42 @@ def check_place(option: str, path: str, example: str) -> None:
     Raises:
         UsageError: It cannot be written.
     """
-    place = Path(path)
+    file = Path(path)
     if not path.strip():
         raise UsageError(f"{option} is empty: name a file, such as {example}.")
     try:
-        place.lstat()
+        file.lstat()
     except (FileNotFoundError, NotADirectoryError):
         pass  # a new file, or what follows says what is wrong
     except OSError as exc:
         raise UsageError(
             f"{option} is {path!r}, where nothing can be written: {exc.strerror}. Name another file, such as {example}."
         ) from None
-    if not place.parent.is_dir():
-        raise UsageError(f"{option} is {path!r}, but there is no directory {place.parent}: make it.")
-    if place.is_dir():
+    if not file.parent.is_dir():
+        raise UsageError(f"{option} is {path!r}, but there is no directory {file.parent}: make it.")
+    if file.is_dir():
         raise UsageError(f"{option} is {path!r}, which is a directory: name a file in it, such as {example}.")
-    if place.exists() and not place.is_file():
+    if file.exists() and not file.is_file():
         # A new file would replace it: /dev/null, for example, for everybody on this machine.
         raise UsageError(f"{option} is {path!r}, which is no file: name one, such as {example}.")
-    if os.path.lexists(place):  # a link that leads nowhere cannot be replaced either
-        owner, above = place.lstat().st_uid, place.parent.stat()
+    if os.path.lexists(file):  # a link that leads nowhere cannot be replaced either
+        owner, above = file.lstat().st_uid, file.parent.stat()
         if above.st_mode & stat.S_ISVTX and os.geteuid() not in (0, owner, above.st_uid):
             raise UsageError(
-                f"{option} is {path!r}, which belongs to {user(owner)} and cannot be replaced in {place.parent}: name "
+                f"{option} is {path!r}, which belongs to {user(owner)} and cannot be replaced in {file.parent}: name "
                 "another."
             )
-    if not os.access(place.parent, os.W_OK | os.X_OK):
+    if not os.access(file.parent, os.W_OK | os.X_OK):
         raise UsageError(
-            f"{option} is {path!r}, but nothing can be written in {place.parent}: let it be, or name another."
+            f"{option} is {path!r}, but nothing can be written in {file.parent}: let it be, or name another."
         )
 
 
-def write_whole(place: Path, content: bytes, mode: int) -> None:
+def write_whole(path: Path, content: bytes, mode: int) -> None:
     """Write a file under another name first, so that nobody reads half of it.
 
     Args:
-        place: The file; one that is there is replaced.
+        path: The path; an existing file is replaced.
         content: What is in it.
         mode: Its permissions, whatever the umask is.
 
@@ -68,13 +68,13 @@ def write_whole(place: Path, content: bytes, mode: int) -> None:
         OSError: It cannot be written; what was there before is as it was.
     """
     # A name that nobody can know, and no file that somebody else has put there.
-    new = place.with_name(f".{place.name[:200]}.{secrets.token_hex(8)}")
+    new = path.with_name(f".{path.name[:200]}.{secrets.token_hex(8)}")
     number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(number, "wb") as file:
             os.fchmod(number, mode)
             file.write(content)
-        new.replace(place)
+        new.replace(path)
     except OSError:
         with suppress(OSError):
             new.unlink()

@@ -1,9 +1,10 @@
-"""The place where a resumed run goes on: whether the job that was next when the run stopped comes
-first.
+"""The point where a resumed run goes on: whether the source yields first the job that was next when
+the run stopped.
 
-Where another one comes, jobs may be left out, or that one was removed, or others were added just
-there. A source whose keys have a key just before each can be asked: if the watermark's job comes
-after that key, and then the one that came first, there is nothing between the two.
+If another job comes, jobs may be left out; or the next job was removed, or others were added before
+it. If keys are numbers or dates, the source is asked for the jobs after the key just before the
+watermark's: if it yields the watermark's job and then the one that came first, there is no job
+between the two.
 """
 
 from __future__ import annotations
@@ -21,25 +22,26 @@ from taskmaster.master.reading.successor import Expected, said_of
 from taskmaster.master.records.job_identity import JobIdentity
 from taskmaster.runtime.log import clean_logger
 
-__all__ = ["Place"]
+__all__ = ["ResumePoint"]
 
 logger = clean_logger(__name__)
 
 MOST_JOBS_ASKED_FOR = 100  # jobs, of which all but the last may have the watermark's key
 
 
-class Place:
-    """See the module. For the thread that reads the source.
+class ResumePoint:
+    """Compares the first job of a resumed run with the one that is expected. For the thread that
+    reads the source.
 
     Args:
-        source: is read from here on.
+        source: the source.
         identity: tells jobs apart.
-        checks: are told what is wrong.
+        checks: notes what is wrong.
         mark: encoded key of the watermark, None on a first run.
-        expected: which job is to come next.
+        expected: the job that is to come next.
 
     Attributes:
-        expected: How that job was said, as long as it is waited for; "" from then on.
+        expected: The text of that job until it has been compared; "" from then on.
     """
 
     def __init__(
@@ -54,21 +56,23 @@ class Place:
         self._read: Counter[Any] = Counter()  # fingerprints of the jobs up to the first one behind the watermark
 
     def begin(self) -> None:
-        """Expect nothing of a source that is none of the user's own code, now that it is known."""
+        """Expect nothing of a source of Taskmaster's own: only the user's code may lose an
+        order.
+        """
         self.expected = self.expected if is_users(self._source) else ""
 
     def end(self) -> None:
-        """Note that nothing comes any more."""
+        """Note that the source has ended."""
         said = "" if self._may_be_gone(None) else self.expected
         self.expected = self._checks.compare(self._source.name, said, "")
 
     def look(self, job: Any, text: str | None, iterator: Iterator[Any]) -> Iterator[Any]:
-        """Look at the next job that has come, and return the iterator over those behind it.
+        """Compare the next job of the source; return the iterator over the jobs after it.
 
         Args:
             job: The job.
             text: Its encoded key.
-            iterator: What it came from.
+            iterator: The iterator that it comes from.
         """
         self._read[self._identity.fingerprint(job)] += 1
         if text == self._mark:
@@ -87,13 +91,14 @@ class Place:
         return iterator
 
     def _may_be_gone(self, came: str | None) -> bool:
-        """Return whether the session before may have run and removed what was to come next."""
-        # Where the source was read up to the watermark, nothing is removed before it.
+        """Return whether the session before may have run the expected job and removed it."""
+        # Without a resume by key, the source is read up to the watermark: no job before it is
+        # missing.
         return self._source.resumes_by_key and self._wanted.may_be_gone(self._mark, came)
 
     def _leads_here(self, before: Any, text: str) -> bool:
-        """Return whether the source, asked to go on after a key, yields the watermark's jobs first,
-        but for those with that key itself, and then one with this key.
+        """Return whether the source, resumed after a key, yields the watermark's jobs first, after
+        jobs with that key itself, and then one with the key ``text``.
         """
         met = False
         try:
@@ -111,8 +116,8 @@ class Place:
         return False
 
     def _behind(self, again: Iterator[Any]) -> Iterator[Any]:
-        """Return the jobs behind those that have been read; one that is not certainly among them
-        comes again.
+        """Return the jobs after those that have been read; a job that is not certainly among these
+        is yielded again.
         """
         for job in again:
             fingerprint = self._identity.fingerprint(job)
@@ -125,8 +130,8 @@ class Place:
 
 
 def _just_before(key: Any) -> list[Any]:
-    """Return the keys next to one, of which one comes before it in whichever order; none if that is
-    not known.
+    """Return the two keys next to a number or date: one of them comes before it in either order;
+    none for other keys.
     """
     if type(key) in (tuple, list):
         return [type(key)([*key[:-1], last]) for last in _just_before(key[-1])] if key else []

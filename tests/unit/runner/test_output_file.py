@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from taskmaster.errors import UsageError
-from taskmaster.runner.output_place import check_place, write_whole
+from taskmaster.runner.output_file import check_output, write_whole
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,8 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path, name: str, why: str) 
     os.mkfifo(tmp_path / "pipe")
 
     with pytest.raises(UsageError, match=rf"--report.*{why}"):
-        check_place("--report", str(tmp_path / name) if name else "", "report.html")
-    check_place("--report", str(tmp_path / "r.html"), "report.html")
+        check_output("--report", str(tmp_path / name) if name else "", "report.html")
+    check_output("--report", str(tmp_path / "r.html"), "report.html")
 
 
 def test_what_was_there_stays_until_the_new_one_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def test_no_file_that_somebody_has_put_there_is_written_into(
     """Even if its name was guessed: it is made, never opened, and a pipe is not waited for."""
     precious = tmp_path / "precious"
     precious.write_text("precious")
-    monkeypatch.setattr("taskmaster.runner.output_place.secrets.token_hex", lambda _: "guessed")
+    monkeypatch.setattr("taskmaster.runner.output_file.secrets.token_hex", lambda _: "guessed")
     planted = tmp_path / ".r.html.guessed"
     if kind == "a link":
         planted.symlink_to(precious)
@@ -86,8 +86,8 @@ def test_another_user_s_file_in_a_directory_like_tmp_is_refused(
     else:
         place.touch()
     monkeypatch.setattr(os, "geteuid", lambda: 54321)
-    check_place("--report", str(place), "report.html")
+    check_output("--report", str(place), "report.html")
     tmp_path.chmod(0o1777)
 
     with pytest.raises(UsageError, match=r"--report is .*r\.html', which belongs to .*name another"):
-        check_place("--report", str(place), "report.html")
+        check_output("--report", str(place), "report.html")
