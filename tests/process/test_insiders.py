@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import select
 import socket
 import struct
 import threading
@@ -238,12 +239,17 @@ def test_an_honest_peer_waits_for_one_long_request_however_many_there_are(kind: 
     try:
         port = running.where.port
         first, *hostile, honest, new = [insider(port) for _ in range(103)]
+        its_reactor = running._reactor
+        wait_for("all to be the reactor's", lambda: len(its_reactor._peers) == 103)
         first._socket.sendall(call("bye", "s"))
         assert served.begun.wait(20.0)
         for channel in hostile:
             channel._socket.sendall(LONG[kind])
         honest._socket.sendall(call("status"))
         new._socket.sendall(call("hello", {"session": "new"}))
+        # The reactor is at the first request: nobody else reads them. A busy kernel takes its time.
+        there = [peer.channel for peer in its_reactor._peers]
+        wait_for("all of them to have arrived", lambda: len(select.select(there, [], [], 0.0)[0]) >= 102)
         served.allowed.set()
 
         for channel in (honest, new):
