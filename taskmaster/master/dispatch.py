@@ -201,11 +201,11 @@ class Dispatch:
         self._checks.error = self._checks.error or error
         return True
 
-    def _pickle_together(self, batch: Batch) -> SegmentedBytes | None:
+    def _pickle_together(self, batch: Batch) -> bytes | SegmentedBytes | None:
         """Return one pickle of all payloads; None if one of them cannot be pickled, or together
         they are too large.
         """
-        blob: SegmentedBytes | None = None
+        blob: bytes | SegmentedBytes | None = None
         size = MAX_JOB_BYTES
         try:
             blob = pickle_all(batch.jobs)
@@ -220,7 +220,7 @@ class Dispatch:
         batch.separate = batch.separate or blob is None
         return blob
 
-    def _pickle_apart(self, lease: Lease, slave: ConnectedSlave) -> SegmentedBytes | None:
+    def _pickle_apart(self, lease: Lease, slave: ConnectedSlave) -> bytes | SegmentedBytes | None:
         """Return a pickle for each job; those that cannot be sent fail, and what does not fit goes
         back. None if none is left.
         """

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from pickle import PickleBuffer
+from pickle import PickleBuffer, PicklingError
 from typing import Any, Protocol
 
 from taskmaster.transport.plain import TooManyValues, plain_dumps, plain_loads
@@ -74,6 +74,9 @@ class SegmentedBytes:
     def __len__(self) -> int:
         return self._size
 
+    def __bytes__(self) -> bytes:
+        return b"".join(self.parts)
+
 
 class Hold(Protocol):
     """Where a long byte string is received; what ``view`` shows."""
@@ -103,7 +106,7 @@ def _set_apart(values: Any, found: list[Any]) -> Any:
         if kind is tuple or kind is list:
             apart = _set_apart(part, found) if part else part
         elif kind is SegmentedBytes and len(part) < APART_BYTES:
-            apart = b"".join(part.parts)
+            apart = bytes(part)
         elif kind is SegmentedBytes or (kind is bytes and len(part) >= APART_BYTES):
             found.append(part)
             apart = _BESIDE
@@ -119,6 +122,19 @@ def _keep_none(_: PickleBuffer) -> None:
     """Have the pickle of a buffer say no more than that it travels beside."""
 
 
+def _short_header(value: Any) -> bytes | None:
+    """Return the pickle of a value that is too short to have anything beside it, as most are: to
+    look for that takes as long as the rest. None for any other.
+    """
+    try:
+        header = plain_dumps(value)
+    except TooManyValues:
+        raise
+    except PicklingError:  # of what travels in segments; or it is not plain, which the other way tells
+        return None
+    return header if len(header) < APART_BYTES else None
+
+
 def frame(value: Any, limit: int = MAX_FRAME_BYTES) -> list[bytes]:
     """Return the segments of a value's frame, to be sent one after the other.
 
@@ -128,8 +144,10 @@ def frame(value: Any, limit: int = MAX_FRAME_BYTES) -> list[bytes]:
     """
     buffers: list[bytes | SegmentedBytes] = []
     try:
-        (apart,) = _set_apart((value,), buffers)
-        header = plain_dumps(apart, _keep_none)
+        header = _short_header(value)
+        if header is None:
+            (apart,) = _set_apart((value,), buffers)
+            header = plain_dumps(apart, _keep_none)
     except TooManyValues as exc:
         raise FrameTooLarge(f"{exc} are more than a frame may have") from None
     total = len(header) + (sum(map(len, buffers)) if buffers else 0)

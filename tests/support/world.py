@@ -373,7 +373,7 @@ class World:
         for held in slave.in_flight.void(answer.stale):
             self._recall(slave, held, 0)
         for lent in answer.batches:
-            jobs = pickle.loads(b"".join(lent.blob.parts))
+            jobs = pickle.loads(bytes(lent.blob))
             jobs = [pickle.loads(job) for job in jobs] if lent.separate else jobs
             held = slave.in_flight.take(lent._replace(blob=b""))
             held.together = self.together

@@ -55,7 +55,7 @@ class TooLarge(Exception):
     """Jobs are larger together than what is sent at once."""
 
 
-def pickle_all(jobs: list[Any]) -> SegmentedBytes:
+def pickle_all(jobs: list[Any]) -> bytes | SegmentedBytes:
     """Return the payloads of jobs as one pickle; raises whatever pickling them raises.
 
     Raises:
@@ -65,7 +65,7 @@ def pickle_all(jobs: list[Any]) -> SegmentedBytes:
     # To look at the type of each job would cost as much as to pickle it; the pickler looks at it
     # anyway.
     if len(jobs) == 1 and type(jobs[0]) in SMALL_SCALARS:
-        return SegmentedBytes([pickle.dumps(jobs, protocol=5)])  # what follows would take four times as long
+        return pickle.dumps(jobs, protocol=5)  # what follows would take four times as long
     found = {**copyreg.dispatch_table, PickledJob: _refuse_pickled}
     if type(jobs[0]) is not Job:
         try:
@@ -101,8 +101,9 @@ class _SegmentSink:
 
 def pickle_value(
     value: Any, dispatch_table: dict[type, Callable[[Any], Any]] | None = None, most: int = sys.maxsize
-) -> SegmentedBytes:
-    """Return anything as one pickle, in segments that nobody has to copy into one.
+) -> bytes | SegmentedBytes:
+    """Return anything as one pickle: a short one as it is, which is sent faster; a long one in
+    segments that nobody has to copy into one.
 
     Raises:
         TooLarge: it has more than ``most`` bytes.
@@ -112,4 +113,4 @@ def pickle_value(
     if dispatch_table is not None:
         pickler.dispatch_table = dispatch_table
     pickler.dump(value)
-    return SegmentedBytes(sink.segments)
+    return sink.segments[0] if len(sink.segments) == 1 else SegmentedBytes(sink.segments)

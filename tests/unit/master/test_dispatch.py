@@ -60,7 +60,7 @@ class World:
 
 def payloads(batch: WireBatch) -> list[Any]:
     """What the worker makes of a batch."""
-    jobs = pickle.loads(bytes(b"".join(batch.blob.parts)))
+    jobs = pickle.loads(bytes(batch.blob))
     return [pickle.loads(job) for job in jobs] if batch.separate else jobs
 
 
