@@ -97,15 +97,37 @@ class Announcements:
 
         Args:
             record: The run.
-            now: What becomes of it now; ``{}`` stands for the key after which it ended.
+            now: What becomes of it now.
         """
         at = show_moment(record.finished)
-        after = f" after key {keys.show(record.mark)}" if record.mark is not None else ""
         failed = f", {record.failures} of them failed" if record.failures else ""
         self._say(
-            f"This run finished at {at} with {show_count(record.settled, 'job')}{failed}; {now.format(after)}. Its "
+            f"This run finished at {at} with {show_count(record.settled, 'job')}{failed}; {now}. Its "
             f"state is {self._store.location}"
         )
+
+    @staticmethod
+    def after(record: RunRecord) -> str:
+        """Return after which key the run had ended."""
+        return "" if record.mark is None else f" after key {keys.show(record.mark)}"
+
+    def nothing_new(self, record: RunRecord, *, later: bool) -> str:
+        """Return that a run which had ended has nothing to do.
+
+        Args:
+            record: The run.
+            later: Jobs have come since its end was fixed.
+        """
+        if not later:
+            return f"there is nothing new{self.after(record)}; --reset runs all again"
+        return (
+            f"all that there was when it began is done{self.after(record)}. Rows with higher keys have come since, "
+            "which are none of this run's; --reset runs all again, and them"
+        )
+
+    def nothing_came(self, record: RunRecord, *, later: bool) -> None:
+        """Say the same of a run that was said to go on, as the source had not told yet."""
+        self._say(f"The source has ended: {self.nothing_new(record, later=later)}.")
 
     def end(self, summary: Summary) -> None:
         """Say how a run has ended that came to its end: "All done" is said of no other."""

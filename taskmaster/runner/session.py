@@ -296,18 +296,12 @@ class RunSession:
         if failed:
             run.failed_only()
         if not run.begin():
-            now = "there is nothing new{}; --reset runs all again"
-            if self._source.later():
-                now = (
-                    "all that there was when it began is done{}. Rows with higher keys have come since, which are none "
-                    "of this run's; --reset runs all again, and them"
-                )
-            parts.says.finished_before(record, now)
+            parts.says.finished_before(record, parts.says.nothing_new(record, later=self._source.later()))
             parts.says.left_out(run.summary())
             parts.says.failures(run.summary())
             return False
         if record.finished is not None and not failed:
-            parts.says.finished_before(record, "it goes on with what is new{}")
+            parts.says.finished_before(record, f"it goes on with what is new{parts.says.after(record)}")
         # Only now: whether what get_jobs returns can go on after a key is known when it has been
         # called.
         if record.mark is not None and not failed and self._source.reads_again:
@@ -377,9 +371,15 @@ class RunSession:
             parts.says.failed_again(summary)
             return replace(summary, exit_code=Stopped.exit_code)
         if self._sample is None:
-            parts.says.end(summary)
+            nothing = parts.record.finished is not None and not summary.settled_here and not self._options.failed
+            if nothing:  # the source took longer to say so than the start waits for it
+                parts.says.nothing_came(parts.record, later=self._source.later())
+                parts.says.left_out(summary)
+            else:
+                parts.says.end(summary)
             parts.says.failures(summary)
-            return replace(summary, exit_code=parts.bad_ends.remind(summary.exit_code))
+            exit_code = parts.bad_ends.remind(summary.exit_code)
+            return replace(summary, exit_code=exit_code, settled=0 if nothing else summary.settled)
         if summary.failed:
             parts.says.kinds()
         for line in self._sample.report(summary, ended):

@@ -122,19 +122,6 @@ def _keep_none(_: PickleBuffer) -> None:
     """Have the pickle of a buffer say no more than that it travels beside."""
 
 
-def _short_header(value: Any) -> bytes | None:
-    """Return the pickle of a value that is too short to have anything beside it, as most are: to
-    look for that takes as long as the rest. None for any other.
-    """
-    try:
-        header = plain_dumps(value)
-    except TooManyValues:
-        raise
-    except PicklingError:  # of what travels in segments; or it is not plain, which the other way tells
-        return None
-    return header if len(header) < APART_BYTES else None
-
-
 def frame(value: Any, limit: int = MAX_FRAME_BYTES) -> list[bytes]:
     """Return the segments of a value's frame, to be sent one after the other.
 
@@ -144,8 +131,11 @@ def frame(value: Any, limit: int = MAX_FRAME_BYTES) -> list[bytes]:
     """
     buffers: list[bytes | SegmentedBytes] = []
     try:
-        header = _short_header(value)
-        if header is None:
+        try:  # most are short, and to look for what travels beside takes as long as the rest
+            header = plain_dumps(value)
+        except PicklingError:  # of what is in segments; or it is not plain, which is told below
+            header = b""
+        if not 0 < len(header) < APART_BYTES:
             (apart,) = _set_apart((value,), buffers)
             header = plain_dumps(apart, _keep_none)
     except TooManyValues as exc:

@@ -484,6 +484,33 @@ def test_a_slow_source_is_named(playground: Playground) -> None:
     assert run.end() == 0
 
 
+@pytest.mark.parametrize("processes", ["1", "--processes=0"])
+def test_a_source_that_takes_long_to_say_that_it_has_nothing_is_not_said_to_be_done(
+    playground: Playground, processes: str
+) -> None:
+    """It is waited for at the start for a second; what has come since is said after that, too."""
+    playground.write(
+        "mod.py",
+        "import os, time\nclass Late:\n"
+        "    def iterate(self, last):\n"
+        "        if last is not None:\n            time.sleep(1.5)\n"
+        "        yield from range(1 if last is None else last + 1, 11)\n"
+        "    def later(self):\n        return os.path.exists('came')\n"
+        "get_jobs = Late()\n"
+        "def handle_job(n):\n    pass\n",
+    )
+    command = ("tm-run", "mod.py", processes, "--progress=none")
+    assert "All done: 10 jobs" in playground.run(*command).output
+    nothing = playground.run(*command)
+    playground.write("came", "")
+    came = playground.run(*command)
+
+    assert nothing.process.returncode == came.process.returncode == 0
+    assert "here is nothing new after key 10" in nothing.output
+    assert "Rows with higher keys have come since" in came.output
+    assert "All done" not in nothing.output + came.output
+
+
 def test_a_range_that_is_only_parked_was_not_reached(playground: Playground) -> None:
     """Ranges are in the state before they are handed out; those that are settled count."""
     playground.write(
