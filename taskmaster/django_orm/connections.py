@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import close_old_connections, connections, reset_queries
 
-from taskmaster.django_orm.undone import watch_from_here
+from taskmaster.django_orm.undone import is_written, not_looked_at, watch_from_here
 from taskmaster.runtime.log import clean_logger
 
 __all__ = [
@@ -173,32 +173,16 @@ def has_begun(raw: Any) -> bool:
 
 def _end_transaction(connection: Any) -> None:
     alias = connection.alias
-    written = connection.in_atomic_block or _is_written(connection)
+    written = connection.in_atomic_block or is_written(connection)
     # The connection is closed and dropped: the next job gets a new one, with default settings.
-    connection.close()
+    with not_looked_at():
+        connection.close()
     del connections[alias]
     if written:
         raise JobLeftTransaction(
             f"A transaction of the database {alias!r} was left open, so that what was written in it was rolled back: "
             "end it with commit(), or use transaction.atomic() as a context."
         )
-
-
-def _is_written(connection: Any) -> bool:
-    """Return whether the open transaction may have written something."""
-    raw = connection.connection
-    try:
-        if connection.vendor == "postgresql":
-            with raw.cursor() as cursor:
-                cursor.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
-                return bool(cursor.fetchone()[0])
-        if connection.vendor == "sqlite":
-            return bool(raw.in_transaction)
-    except Exception:  # for example, the transaction has failed
-        return True
-    # Other databases do not tell. Without autocommit, the connection looks the same after a commit,
-    # which is no fault of the job.
-    return bool(connection.settings_dict["AUTOCOMMIT"])
 
 
 def close() -> None:

@@ -2,16 +2,18 @@
 
 An error that is caught inside of a block rolls back the whole block at its end: Django does so if
 one of its own methods has raised the error, and PostgreSQL answers the commit with a rollback if a
-statement has failed. If the connection is closed inside of a block, as by close_old_connections(),
-what was written there is lost, too. None of these raises an error: a job that has written nothing
-would count as done.
+statement has failed. If the connection is closed inside of a block, or without autocommit before
+its commit(), as by close_old_connections(), what was written is lost, too. None of these raises an
+error: a job that has written nothing would count as done.
 
 Used through ``taskmaster.django_orm.integration``. Django has no hook for this: its
-``Atomic.__exit__`` and ``commit`` are wrapped, and do the same as before outside of a job.
+``Atomic.__exit__``, ``commit`` and ``close`` are wrapped, and do the same as before outside of a
+job.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,8 +23,9 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import Atomic, get_connection
 
-__all__ = ["BlockUndone", "looked_at", "watch_from_here"]
+__all__ = ["BlockUndone", "is_written", "looked_at", "not_looked_at", "watch_from_here"]
 
+LIBPQ_IDLE = 2  # in a transaction that can still be committed
 LIBPQ_FAILED = 3  # the transaction has failed: a commit will be a rollback
 
 _in_job: ContextVar[bool] = ContextVar("taskmaster_in_job", default=False)  # also set in sync_to_async's thread
@@ -30,7 +33,9 @@ _wrapped: list[str] = []
 
 
 class BlockUndone(Exception):
-    """A block of ``transaction.atomic()`` was rolled back, although no exception has left it."""
+    """A block of ``transaction.atomic()``, or a transaction without one, was rolled back, although
+    no exception has left it.
+    """
 
 
 @contextmanager
@@ -52,11 +57,39 @@ def watch_from_here() -> None:
     _in_job.set(True)
 
 
+@contextmanager
+def not_looked_at() -> Iterator[None]:
+    """Have nothing raise ``BlockUndone`` until the end of the ``with`` statement."""
+    token = _in_job.set(False)
+    try:
+        yield
+    finally:
+        _in_job.reset(token)
+
+
+def is_written(connection: Any) -> bool:
+    """Return whether the open transaction may have written something."""
+    raw = connection.connection
+    try:
+        if connection.vendor == "postgresql":
+            with raw.cursor() as cursor:
+                cursor.execute("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
+                return bool(cursor.fetchone()[0])
+        if connection.vendor == "sqlite":
+            return bool(raw.in_transaction)
+    except Exception:  # for example, the transaction has failed
+        return True
+    # Other databases do not tell. Without autocommit, the connection looks the same after a commit,
+    # which is no fault of the job.
+    return bool(connection.settings_dict["AUTOCOMMIT"])
+
+
 def _wrap() -> None:
     if not _wrapped:
         _wrapped.append("once in a process")
         Atomic.__exit__ = _exit(Atomic.__exit__)
         BaseDatabaseWrapper.commit = _commit(BaseDatabaseWrapper.commit)
+        BaseDatabaseWrapper.close = _close(BaseDatabaseWrapper.close)
 
 
 def _exit(plain: Any) -> Any:
@@ -102,11 +135,42 @@ def _commit(plain: Any) -> Any:
     return commit
 
 
+def _close(plain: Any) -> Any:
+    """Return a ``close`` that raises if what was written is lost; in a block, its end does."""
+
+    @wraps(plain)
+    def close(self: Any) -> None:
+        raw = self.connection
+        loses = (
+            _in_job.get()
+            and raw is not None
+            and not self.in_atomic_block
+            # While an error is handled, or after one that has failed it, the loss is known.
+            and sys.exc_info()[0] is None
+            and (_status(raw) == LIBPQ_IDLE or getattr(raw, "in_transaction", False))  # SQLite has the latter
+            and is_written(self)
+        )
+        plain(self)
+        if loses:
+            raise BlockUndone(
+                f"The connection of the database {self.alias!r} was closed in a transaction, and what was written in "
+                "it is rolled back: call commit() before close() and close_old_connections(), or rollback() if that "
+                "is meant."
+            )
+
+    return close
+
+
 def _has_failed(raw: Any) -> bool:
+    return _status(raw) == LIBPQ_FAILED
+
+
+def _status(raw: Any) -> int | None:
+    """Return the state of the transaction as libpq has it; None for another database's driver."""
     libpq = getattr(raw, "pgconn", None)  # psycopg
     if libpq is not None:
-        return bool(libpq.transaction_status == LIBPQ_FAILED)
-    return hasattr(raw, "get_transaction_status") and raw.get_transaction_status() == LIBPQ_FAILED  # psycopg2
+        return int(libpq.transaction_status)
+    return raw.get_transaction_status() if hasattr(raw, "get_transaction_status") else None  # psycopg2
 
 
 def _undone(connection: Any, cause: BaseException | None) -> BlockUndone:

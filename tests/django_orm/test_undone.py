@@ -12,6 +12,7 @@ from django.db import Error, IntegrityError, close_old_connections, connection, 
 from support.library.models import Author
 
 from taskmaster.django_orm import integration
+from taskmaster.django_orm.connections import JobLeftTransaction
 from taskmaster.django_orm.undone import BlockUndone
 
 FIRST = 1000  # the key of the row that is there
@@ -94,6 +95,22 @@ def by_closing_before_a_write(name: str) -> None:
             pass
 
 
+def by_closing_without_autocommit(name: str) -> None:
+    """As before the next long query; the commit commits nothing."""
+    transaction.set_autocommit(False)
+    Author.objects.create(name=name)
+    close_old_connections()
+    transaction.commit()
+
+
+def by_closing_after_a_begin(name: str) -> None:
+    """A transaction that Django has not seen."""
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+    Author.objects.create(name=name)
+    connection.close()
+
+
 def names() -> list[str]:
     """Give what was written beside the first row."""
     return sorted(Author.objects.exclude(pk=FIRST).values_list("name", flat=True))
@@ -118,6 +135,77 @@ def test_a_job_that_closes_its_connection_in_a_block_fails(tables: str, job: Cal
 
     integration.failing_if_open(outside)("x")
     assert names() == ["x"]
+
+
+@pytest.mark.parametrize("job", [by_closing_without_autocommit, by_closing_after_a_begin])
+def test_a_job_that_closes_its_connection_before_the_commit_fails(tables: str, job: Callable[[str], None]) -> None:
+    """What it has written is rolled back, and its commit() would commit nothing."""
+    checked = integration.failing_if_open(job)
+    with pytest.raises(BlockUndone, match=r"'default' was closed in a transaction, .* call commit"):
+        checked("x")
+    assert names() == []
+    assert connection.get_autocommit()
+
+
+def test_a_connection_without_autocommit_that_loses_nothing_may_be_closed(tables: str) -> None:
+    """Nothing was sent, or only read, all was committed or taken back, or an error is handled."""
+
+    def nothing(_: str) -> None:
+        transaction.set_autocommit(False)
+
+    def read(_: str) -> None:
+        transaction.set_autocommit(False)
+        assert not Author.objects.filter(name="nobody").exists()
+
+    def committed(name: str) -> None:
+        transaction.set_autocommit(False)
+        Author.objects.create(name=name)
+        transaction.commit()
+        read(name)
+
+    def taken_back(name: str) -> None:
+        transaction.set_autocommit(False)
+        Author.objects.create(name=name)
+        transaction.rollback()
+
+    def handled(name: str) -> None:
+        try:
+            transaction.set_autocommit(False)
+            Author.objects.create(name=name)
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            connection.close()
+
+    for job in (nothing, read, committed, taken_back, handled):
+
+        def closing(name: str, job: Callable[[str], None] = job) -> None:
+            job(name)
+            close_old_connections()
+            connection.close()
+
+        integration.failing_if_open(closing)(job.__name__)
+        assert connection.get_autocommit()
+    assert names() == ["committed"]
+
+
+def test_a_coroutine_that_leaves_a_transaction_open_is_told_so(tables: str) -> None:
+    """Its connection is closed in the coroutine's context, which is no close of the job's."""
+
+    def left_open(name: str) -> None:
+        transaction.set_autocommit(False)
+        Author.objects.create(name=name)
+
+    def close() -> None:
+        connections["default"].close()
+        del connections["default"]
+
+    async def run() -> None:
+        await sync_to_async(close)()  # that thread may have the database of another test
+        with pytest.raises(JobLeftTransaction):
+            await integration.failing_if_open(sync_to_async(left_open))("x")
+        await sync_to_async(close)()
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("job", [*METHODS, by_sql, by_hand])
