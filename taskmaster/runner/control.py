@@ -90,7 +90,8 @@ def _given_key(key: str | None, key_file: str | None) -> str | None:
     """Return the key that was given. That of the environment is taken out of it at the first
     connection, and kept for those that follow: one may break, or a command need two.
     """
-    text = keyfile.resolve(key, key_file, os.environ)
+    named = key_file is not None and key_file == os.environ.get("TASKMASTER_KEY_FILE")
+    text = keyfile.resolve(key, key_file, os.environ, "environment" if named else "command line").text
     if key is not None or key_file is not None:
         return text
     if text is not None:

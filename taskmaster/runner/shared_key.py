@@ -14,6 +14,7 @@ from collections.abc import Callable
 from taskmaster.errors import ConnectError, UsageError
 from taskmaster.options.commands import MasterOptions, SlaveOptions
 from taskmaster.records import record
+from taskmaster.runtime.invocation import source_of
 from taskmaster.runtime.log import clean_logger
 from taskmaster.transport import keyfile
 from taskmaster.transport.address import Address, is_loopback, is_this_machine, parse
@@ -65,7 +66,7 @@ def of_master(options: MasterOptions) -> SharedKey:
         UsageError: There is no key, and other machines reach the address.
     """
     address = address_of(options)
-    text = keyfile.resolve(options.key, options.key_file, os.environ)
+    text = keyfile.resolve(options.key, options.key_file, os.environ, source_of("key_file")).text
     if text is None:
         if not is_loopback(address.host):
             raise UsageError(
@@ -82,13 +83,13 @@ def of_slave(target: str, options: SlaveOptions, address: Address) -> Callable[[
     """Return a function that gives the key for the next connection: a master that was restarted may
     have a new one.
     """
-    given = keyfile.resolve(options.key, options.key_file, os.environ)
+    given, file = keyfile.resolve(options.key, options.key_file, os.environ, source_of("key_file"))
     if given is None and not is_this_machine(address.host):
         given = _ask(target, address)
 
     def provide() -> str | None:
-        if options.key_file and not options.key:
-            return keyfile.read(options.key_file)
+        if file is not None:
+            return keyfile.read(file)
         return given if given is not None else keyfile.find(address.port)
 
     return provide

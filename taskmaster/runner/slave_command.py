@@ -21,7 +21,7 @@ def slave_command(options: MasterOptions, target: str | None, address: Address) 
     """
     host = socket.gethostname() if address.is_everywhere else address.host
     parts = ["tm-slave", target or "MODULE:FUNCTION", f"--host={Address(host, address.port)}"]
-    if options.key_file:
+    if options.key_file and not options.key:
         parts.append(f"--key-file={options.key_file}")
     elif options.key:
         parts.append("--key=KEY")  # the key itself would stay in logs

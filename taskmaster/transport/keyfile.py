@@ -18,6 +18,7 @@ import socket
 import stat
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
+from typing import NamedTuple
 
 from taskmaster.errors import UsageError
 from taskmaster.runtime.exhaustion import cure_of
@@ -25,6 +26,7 @@ from taskmaster.runtime.ownership import for_its_owner
 from taskmaster.runtime.tracebacks import reason
 
 __all__ = [
+    "GivenKey",
     "as_bytes",
     "directory",
     "find",
@@ -135,25 +137,56 @@ def _reached_by_others(about: os.stat_result, user: int) -> bool:
     return bool(about.st_mode & (stat.S_IRWXG | stat.S_IRWXO) & ~allowed)
 
 
-def resolve(key: str | None, key_file: str | None, environ: MutableMapping[str, str]) -> str | None:
-    """Return the key that was given: as an option, as a file, or in ``TASKMASTER_KEY``.
+class GivenKey(NamedTuple):
+    """The key that was given.
 
-    The variable is taken out of the environment, so that no callback sees it.
+    Attributes:
+        text: The key itself; None if none was given.
+        file: The file that has it; None if it comes from elsewhere.
+    """
+
+    text: str | None = None
+    file: str | None = None
+
+
+def resolve(
+    key: str | None, key_file: str | None, environ: MutableMapping[str, str], source: str = "command line"
+) -> GivenKey:
+    """Return the key that was given: as an option, in the environment, or in a file of options.
+
+    ``TASKMASTER_KEY`` is taken out of the environment, so that no callback sees it.
+
+    Args:
+        key: The option.
+        key_file: The file that has it.
+        environ: The environment.
+        source: Where the name of the file comes from: "command line", "environment" or "file".
 
     Raises:
-        UsageError: an empty key, or a file that is no key file.
+        UsageError: an empty key, a file that is no key file, or two keys of which neither goes
+            before the other.
     """
-    from_environment = environ.pop("TASKMASTER_KEY", None)
-    if key is not None:
-        given: str | None = key
-    elif key_file is not None:
-        given = read(key_file)
-    else:
-        given = from_environment
+    variable = environ.pop("TASKMASTER_KEY", None)
+    if key_file is not None and variable is not None and not variable.strip():
+        variable = None  # it did not expand, and there is a key all the same
+    by_option = key_file is not None and source not in ("environment", "file")
+    if key is not None and by_option:
+        _refuse_two("--key", key, "--key-file", key_file)
+    elif key is None and variable is not None and source == "environment":
+        _refuse_two("TASKMASTER_KEY", variable, "TASKMASTER_KEY_FILE", key_file)
+    if key is None and key_file is not None and (by_option or variable is None or source == "environment"):
+        return GivenKey(read(key_file), key_file)
+    given = variable if key is None else key
     if given is not None and not given.strip():
         raise UsageError("The key is empty. `tm-ctl keygen tm.key` makes one for --key-file=tm.key.")
     # A key file ends with a newline; so may a variable that was filled from it.
-    return None if given is None else given.strip()
+    return GivenKey(None if given is None else given.strip())
+
+
+def _refuse_two(name: str, key: str, of_file: str, path: str | None) -> None:
+    """Refuse a key and a file that has another one."""
+    if path is not None and not hmac.compare_digest(as_bytes(read(path)), as_bytes(key.strip())):
+        raise UsageError(f"{name} is another key than that in {path}, which {of_file} names: leave one of them out.")
 
 
 def leave(port: int, key: str) -> Path:

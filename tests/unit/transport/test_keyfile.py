@@ -162,19 +162,55 @@ def test_white_space_around_a_key_is_no_part_of_it(tmp_path):
     path.chmod(0o600)
 
     assert keyfile.read(path) == "secret"
-    assert keyfile.resolve(None, None, {"TASKMASTER_KEY": "secret\n"}) == "secret"
-    assert keyfile.resolve("secret ", None, {}) == "secret"
+    assert keyfile.resolve(None, None, {"TASKMASTER_KEY": "secret\n"}).text == "secret"
+    assert keyfile.resolve("secret ", None, {}).text == "secret"
 
 
-def test_a_key_that_is_given_has_an_order(tmp_path):
-    """The option, the file, the variable; none of them is None."""
+@pytest.mark.parametrize(
+    ("key", "file_from", "variable", "wins"),
+    [
+        ("option", None, "variable", "option"),
+        ("option", "environment", "variable", "option"),
+        ("option", "file", "variable", "option"),
+        (None, "command line", "variable", "file"),
+        (None, "", "variable", "file"),  # a script's keyword
+        (None, "file", "variable", "variable"),
+        (None, "file", None, "file"),
+        (None, "file", " ", "file"),
+        (None, "environment", "", "file"),
+        (None, None, "variable", "variable"),
+        (None, None, None, None),
+    ],
+)
+def test_a_key_that_is_given_has_an_order(tmp_path, key, file_from, variable, wins):
+    """That of all options: what the command line says, the environment, a file of options."""
     path = keyfile.write_new(tmp_path / "tm.key")
-    in_file = keyfile.read(path)
+    environ = {} if variable is None else {"TASKMASTER_KEY": variable}
+    named = None if file_from is None else str(path)
+    found = keyfile.resolve(key, named, environ, file_from or "default")
 
-    assert keyfile.resolve("option", str(path), {"TASKMASTER_KEY": "variable"}) == "option"
-    assert keyfile.resolve(None, str(path), {"TASKMASTER_KEY": "variable"}) == in_file
-    assert keyfile.resolve(None, None, {"TASKMASTER_KEY": "variable"}) == "variable"
-    assert keyfile.resolve(None, None, {}) is None
+    assert found.file == (str(path) if wins == "file" else None)
+    assert found.text == (keyfile.read(path) if wins == "file" else wins)
+
+
+@pytest.mark.parametrize(
+    ("key", "file_from", "variable", "names"),
+    [
+        ("option", "command line", None, "--key .* --key-file"),
+        ("option", "", "variable", "--key .* --key-file"),
+        (None, "environment", "variable", "TASKMASTER_KEY .* TASKMASTER_KEY_FILE"),
+    ],
+)
+def test_two_keys_of_which_neither_goes_before_the_other_are_refused(tmp_path, key, file_from, variable, names):
+    """Unless they are the same: one would win, and nobody know which."""
+    path = keyfile.write_new(tmp_path / "tm.key")
+    environ = {} if variable is None else {"TASKMASTER_KEY": variable}
+    with pytest.raises(UsageError, match=f"{names} names: leave one of them out"):
+        keyfile.resolve(key, str(path), dict(environ), file_from)
+
+    same = keyfile.read(path)
+    environ = {} if variable is None else {"TASKMASTER_KEY": f"{same}\n"}
+    assert keyfile.resolve(key and same, str(path), environ, file_from).text == same
 
 
 def test_the_variable_leaves_the_environment(tmp_path):
