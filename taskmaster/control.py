@@ -119,10 +119,7 @@ class Run:
 
     def slaves(self) -> list[dict[str, Any]]:
         """Return the figures of each slave."""
-        found: list[dict[str, Any]] = []
-        while page := self._client.look("slaves", after=len(found))["rows"]:
-            found += page
-        return found
+        return self._all("slaves")
 
     def trail(self) -> list[dict[str, Any]]:
         """Return who changed what, oldest first; a master has the newest thousand rows."""
@@ -146,10 +143,7 @@ class Run:
 
     def kinds(self) -> list[dict[str, Any]]:
         """Return what jobs have failed with, the most frequent kind first."""
-        found: list[dict[str, Any]] = []
-        while page := self._client.look("kinds", after=len(found))["rows"]:
-            found += page
-        return found
+        return self._all("kinds")
 
     def settings(self) -> list[dict[str, Any]]:
         """Return each setting with its value and where that comes from."""
@@ -159,3 +153,10 @@ class Run:
     def close(self) -> None:
         """Close the connection; the run goes on."""
         self._client.close()
+
+    def _all(self, what: str) -> list[dict[str, Any]]:
+        """Return a list that the master gives page by page."""
+        found: list[dict[str, Any]] = []
+        while page := self._client.look(what, after=len(found))["rows"]:
+            found += page
+        return found

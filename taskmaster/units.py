@@ -1,6 +1,6 @@
-"""Durations, shares and rates as people write them: ``2h``, ``1h30m``, ``0.1%``, ``100/m``.
+"""Durations, fractions and rates as people write them: ``2h``, ``1h30m``, ``0.1%``, ``100/m``.
 
-Seconds are floats everywhere else, shares are fractions, rates are numbers a second.
+Everywhere else, seconds and fractions are floats, and rates are numbers a second.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from taskmaster.errors import UsageError
 
 __all__ = [
     "bytes_of",
+    "fraction_of",
     "free_seconds_of",
     "rate_of",
     "seconds_of",
-    "share_of",
     "show_bytes",
     "show_count",
     "show_moment",
+    "show_percent",
     "show_rate",
     "show_seconds",
     "show_settled",
-    "show_share",
 ]
 
 _UNITS = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
@@ -95,8 +95,8 @@ def free_seconds_of(option: str, text: str) -> float:
         ) from None
 
 
-def share_of(option: str, value: object, like: str = "0.1% or 0.001") -> float:
-    """Return a share as a fraction of one.
+def fraction_of(option: str, value: object, like: str = "0.1% or 0.001") -> float:
+    """Return a fraction that is written as a number or in percent.
 
     Args:
         option: What was given, for the message.
@@ -104,7 +104,7 @@ def share_of(option: str, value: object, like: str = "0.1% or 0.001") -> float:
         like: What the message shows as an example.
 
     Raises:
-        UsageError: It is not a share, or not above 0 and up to 1.
+        UsageError: It is no fraction above 0 and up to 1.
     """
     try:
         if isinstance(value, str):
@@ -116,7 +116,7 @@ def share_of(option: str, value: object, like: str = "0.1% or 0.001") -> float:
         found = 0.0
     if not 0 < found <= 1:
         raise UsageError(
-            f"{option} is {value!r}: give a share above zero and up to all, in percent or as a fraction, like {like}."
+            f"{option} is {value!r}: give a fraction above 0 and up to 1, as a number or in percent, like {like}."
         )
     return found
 
@@ -223,14 +223,14 @@ def show_rate(rate: float | None) -> str:
     return "no limit" if rate is None else f"{rate:.10g}/s"
 
 
-def show_share(share: float) -> str:
+def show_percent(fraction: float) -> str:
     """Return a fraction in percent.
 
     Example::
 
-        show_share(0.001) == "0.1%"
+        show_percent(0.001) == "0.1%"
     """
-    return f"{100 * share:.6g}%"
+    return f"{100 * fraction:.6g}%"
 
 
 def _pairs(match: re.Match[str] | None) -> list[tuple[str, float]]:

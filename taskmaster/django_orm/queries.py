@@ -1,8 +1,7 @@
-"""One question at a time over Django's connection, asked again after the connection was lost.
+"""Queries of the sources over Django's connections, repeated after errors that pass.
 
-For the sources of this package, in the thread that iterates them. A page is a query of its own:
-nothing stays open between two of them, no cursor lives on the server, and no queryset keeps its
-rows.
+For the thread that iterates a source. A page is a query of its own: between two of them, no
+transaction or cursor is open on the server, and no queryset keeps its rows.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ logger = clean_logger(__name__)
 
 Result = TypeVar("Result")
 
-# Lost connections, too many of them, a lock that was waited for too long, a deadlock:
+# Errors that pass: lost connections, too many connections, a time-out of a lock, a deadlock:
 # https://dev.mysql.com/doc/mysql-errors/en/
 MYSQL_PASSING = {1040, 1053, 1205, 1213, 2002, 2003, 2006, 2013, 4031}
 MYSQL_TOO_LONG = {1317, 1969, 3024}  # max_execution_time, MariaDB's max_statement_time, KILL QUERY
@@ -45,27 +44,27 @@ def ask(
     may_be_slow: bool = True,
     check: Callable[[str], None] | None = None,
 ) -> Result:
-    """Return the answer of a database to a question.
+    """Return the result of a query.
 
     Args:
-        queryset: tells the database: the one that it names, or the one that a router chooses, which
-            may be another one each time.
-        question: called with the queryset to ask.
+        queryset: names the database; without a name, routers choose one, perhaps another one for
+            each attempt.
+        question: function that runs the query over the queryset that it is given.
         patience: seconds for which a database that cannot be read is asked again.
-        may_be_slow: ask again, as it is, a query that the database has cancelled for its time.
-        check: called with the name of the database before it is asked; raises ``Behind`` if another
-            one should be, or the same one later.
+        may_be_slow: whether to run a query again that the database has cancelled after a time-out.
+        check: function that is called with the alias of the database before each attempt; raises
+            ``Behind`` if that database is not to be asked yet.
 
     Raises:
-        TooSlow: it took longer than the database lets a statement take.
-        UsageError: the server refuses the connection for good, or the database lacks what the
-            models have.
+        TooSlow: the query took too long, and ``may_be_slow`` is false.
+        UsageError: the server refuses the connection for a reason that does not pass, or the
+            database lacks a table or a column of the models.
         SourceError: the database could not be read for longer than ``patience``.
-        Exception: Django's own, for whatever does not pass by itself.
+        Exception: an error of Django's that does not pass by itself.
     """
     rows = queryset.using(queryset.db)
     if connections[rows.db].in_atomic_block:
-        return question(rows)  # what is lost here is the caller's transaction, too
+        return question(rows)  # an error here ends the caller's transaction: a retry would not help
 
     def answer() -> Result:
         nonlocal rows
@@ -76,36 +75,41 @@ def ask(
         _answered.add(rows.db)
         return found
 
-    def why(exc: Exception) -> str:
-        if isinstance(exc, Behind):
-            return str(exc)
-        alias, vendor = rows.db, connections[rows.db].vendor
-        # A server that has answered before and refuses now is most likely being replaced.
-        if is_final(exc) and vendor == "postgresql" and alias not in _answered:
-            raise UsageError(f"The server of the database {alias!r} refuses the connection: {said(exc)}") from exc
-        if _took_too_long(exc, vendor) and not may_be_slow:
-            raise TooSlow(str(exc).strip()) from exc
-        if lacks := lacking(exc, alias):
-            raise UsageError(lacks) from exc
-        if not _passes(exc, vendor):
-            raise exc
-        return reason(exc)
-
     def recover() -> None:
-        connections[rows.db].close()  # what was lost; the next attempt may ask another database
+        connections[rows.db].close()  # the next attempt may ask another database
+
+    def why(exc: Exception) -> str:
+        return _explained(exc, rows.db, may_be_slow=may_be_slow)
 
     return persistently(answer, recover, why, patience=patience)
+
+
+def _explained(exc: Exception, alias: str, *, may_be_slow: bool) -> str:
+    """Return a description of an error that passes by itself; raise for any other, as ``ask``."""
+    if isinstance(exc, Behind):
+        return str(exc)
+    vendor = connections[alias].vendor
+    # A server that has answered before and refuses now is most likely being replaced.
+    if is_final(exc) and vendor == "postgresql" and alias not in _answered:
+        raise UsageError(f"The server of the database {alias!r} refuses the connection: {said(exc)}") from exc
+    if _took_too_long(exc, vendor) and not may_be_slow:
+        raise TooSlow(str(exc).strip()) from exc
+    if lacks := lacking(exc, alias):
+        raise UsageError(lacks) from exc
+    if not _passes(exc, vendor):
+        raise exc
+    return reason(exc)
 
 
 def fetch(
     queryset: ReadableQuerySet, patience: float, *, may_be_slow: bool = True, check: Callable[[str], None] | None = None
 ) -> list[Any]:
-    """Return the rows of a queryset, asked for as ``ask`` does."""
+    """Return the rows of a queryset; see ``ask``."""
     return ask(queryset, list, patience, may_be_slow=may_be_slow, check=check)
 
 
 def _took_too_long(exc: BaseException, vendor: str) -> bool:
-    """Return whether a database has ended a statement for its time, or at somebody's wish."""
+    """Return whether a database has cancelled a statement, by a time-out or for a person."""
     return is_cancelled(exc) or (vendor == "mysql" and _mysql_code(exc) in MYSQL_TOO_LONG)
 
 
@@ -123,8 +127,8 @@ def _mysql_code(exc: BaseException) -> Any:
 
 
 def planned(queryset: ReadableQuerySet) -> int | None:
-    """Return about how many rows there are: from the planner's statistics on PostgreSQL, counted
-    elsewhere; None if the database gives no time for it.
+    """Return how many rows there are, on PostgreSQL by the planner's estimate, elsewhere by a
+    count; None if that takes too long for the database.
     """
     vendor = connections[queryset.db].vendor
     try:
@@ -132,7 +136,7 @@ def planned(queryset: ReadableQuerySet) -> int | None:
     except Exception as exc:
         if not _took_too_long(exc, vendor):
             raise
-        logger.warning("how many rows there are is not known, which costs percent and time left: %s", reason(exc))
+        logger.warning("the rows cannot be counted, so that percent and time left are not shown: %s", reason(exc))
         return None
 
 
@@ -140,14 +144,14 @@ def _planned(queryset: ReadableQuerySet, vendor: str) -> int:
     if vendor != "postgresql":
         return int(queryset.count())
     plan = queryset.order_by().explain(format="json")
-    # Nothing is asked of the server for a queryset that cannot have rows, as after none().
+    # Django sends no query for a queryset that cannot have rows, as after none().
     return int(json.loads(plan)[0]["Plan"]["Plan Rows"]) if plan else 0
 
 
 @contextmanager
 def borrowed() -> Iterator[None]:
-    """Close, at the end of this block, the connections that were opened in it: the thread has no
-    other use for them.
+    """Close the connections that are opened in the ``with`` block at its end, in a thread that has
+    no other use for them.
     """
     before = {connection.alias for connection in connections.all(initialized_only=True) if connection.connection}
     try:

@@ -39,7 +39,7 @@ __all__ = ["ExecutorEngine", "cannot_run", "make_executor", "no_interrupts", "wo
 logger = clean_logger(__name__)
 
 WORKER_PROBE_SECONDS = 10.0  # that workers have at the start to say what they can do; a queue takes longer
-PROBE_LOOK_SECONDS = 0.005  # between two looks whether one of them runs
+PROBE_POLL_SECONDS = 0.005  # between two checks whether one of them runs
 SHUTDOWN_SECONDS = 3.0  # that an executor has which has nothing to do
 NEEDED = ("submit", "shutdown")
 
@@ -331,7 +331,7 @@ def _seen_running(probes: Sequence[Future[Any]], deadline: float) -> bool:
     while not probes[0].done():
         if any(probe.running() for probe in probes) or time.monotonic() >= deadline:
             return True
-        time.sleep(PROBE_LOOK_SECONDS)
+        time.sleep(PROBE_POLL_SECONDS)
     return False
 
 

@@ -11,7 +11,7 @@ from taskmaster.runtime.tracebacks import one_line
 
 __all__ = ["shut_down"]
 
-SHUTDOWN_LOOK_SECONDS = 0.02  # between two looks whether it is still waited for
+SHUTDOWN_POLL_SECONDS = 0.02  # between two checks whether it is still waited for
 
 
 def shut_down(executor: Any, seconds: float, hurry: Callable[[], bool]) -> str:
@@ -34,7 +34,7 @@ def shut_down(executor: Any, seconds: float, hurry: Callable[[], bool]) -> str:
     thread.start()
     deadline = time.monotonic() + seconds
     while thread.is_alive() and time.monotonic() < deadline and not hurry():
-        thread.join(SHUTDOWN_LOOK_SECONDS)
+        thread.join(SHUTDOWN_POLL_SECONDS)
     if raised:
         return f"the executor could not be shut down: {one_line(raised[0])}"
     return f"the executor had not ended after {seconds:.0f} s" if thread.is_alive() else ""

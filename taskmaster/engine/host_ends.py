@@ -25,7 +25,7 @@ from taskmaster.engine.executor import no_interrupts
 __all__ = ["HostEnds"]
 
 LATE_ANSWER_SECONDS = 5.0  # for the answers, beyond the time that the ends have
-END_LOOK_SECONDS = 0.02  # between two looks whether there is an answer
+END_POLL_SECONDS = 0.02  # between two checks whether there is an answer
 MOST_FRUITLESS = 3  # rounds of calls in a row that come to no host which has not been heard of
 
 
@@ -113,7 +113,7 @@ def _answers(
     asked: Collection[Future[tuple[HostEnd, ...]]], deadline: float, hurry: Callable[[], bool]
 ) -> list[HostEnd]:
     while not all(one.done() for one in asked) and time.monotonic() < deadline and not hurry():
-        time.sleep(END_LOOK_SECONDS)
+        time.sleep(END_POLL_SECONDS)
     for one in asked:
         one.cancel()
     ended = [one for one in asked if one.done() and not one.cancelled()]

@@ -28,7 +28,7 @@ __all__ = ["RayCluster", "is_ray"]
 
 RAY_NOT_INSTALLED = "--engine ray needs Ray: install it with `pip install 'taskmaster[ray]'`."
 TASK_NAME = "taskmaster-slave"
-HERE_SHARE = 0.001  # of the resource that each machine has in its own name, which many tasks can have
+HERE_AMOUNT = 0.001  # how much a task takes of the resource that Ray has for each machine: little, so that many fit
 HEAD_ANSWER_SECONDS = 10.0  # that its head has to take a connection at the start
 RAY_CONNECT_SECONDS = 30.0  # that it has to let us in
 NO_HANDLER = "SIGTERM handler is not set"  # Ray says so in any but the main thread, and it is as wanted
@@ -98,7 +98,7 @@ class RayCluster:
             max_retries=0,
             num_returns="streaming",
             name=f"{TASK_NAME}-{run}",
-            resources={f"node:{self._here}": HERE_SHARE} if self.stays else {},
+            resources={f"node:{self._here}": HERE_AMOUNT} if self.stays else {},
         )
 
     def _connect(self, address: str) -> None:

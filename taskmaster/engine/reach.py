@@ -53,7 +53,7 @@ def within(seconds: float, ask: Callable[[], Found], name: str) -> Found:
     Args:
         seconds: How long it is waited for.
         ask: Asks it.
-        name: Of the thread.
+        name: The name of the thread.
 
     Raises:
         TimeoutError: It has said nothing; nobody waits for it any more.

@@ -20,7 +20,7 @@ from taskmaster.units import show_bytes
 
 __all__ = ["BYTES", "Backlog", "Floor", "Guard", "Unknowable", "Unknown"]
 
-CALM_SHARE = 0.8  # share of the limit to which a value has to fall after it was above
+CALM_FRACTION = 0.8  # of the limit, to which a value has to fall after it was above
 TREND_SECONDS = 4.0  # over which it is taken how fast a backlog grows
 EXPECTED_SECONDS = 6.0  # for which it is expected to go on so
 MOST_THINGS = 20  # up to which whole numbers are taken for a number of things
@@ -142,15 +142,14 @@ class Guard:
 
     @property
     def utilisation(self) -> float | None:
-        """The value as a share of its limit: above 1, the run has to wait; None while the value is
-        not known. For a count of a few things, it is divided by the limit plus one, the first
-        number that stops the run.
+        """The value divided by its limit: above 1, the run has to wait; None while the value is not
+        known. A small whole number is divided by the limit plus one, which is what stops the run.
         """
         if self.value is None:
             return None
-        return self._share(self.value)
+        return self._fraction(self.value)
 
-    def _share(self, value: float) -> float:
+    def _fraction(self, value: float) -> float:
         if not self._strict and _is_count(value) and _is_count(self.limit):
             return value / (self.limit + 1)
         if self.limit:
@@ -163,13 +162,13 @@ class Guard:
 
     @property
     def _back(self) -> str:
-        return f"fall to {self._show(CALM_SHARE * self.limit)}"
+        return f"fall to {self._show(CALM_FRACTION * self.limit)}"
 
     def _is_bad(self, value: float) -> bool:
         return value >= self.limit if self._strict else value > self.limit
 
     def _is_calm(self, value: float) -> bool:
-        return value <= CALM_SHARE * self.limit
+        return value <= CALM_FRACTION * self.limit
 
     def _show(self, value: float) -> str:
         if self._unit.startswith(BYTES):
@@ -198,7 +197,7 @@ class Floor(Guard):
         if limit == 0:
             raise UsageError(f"the limit of the guard of {what} is 0: give a number, above 0.")
 
-    def _share(self, value: float) -> float:
+    def _fraction(self, value: float) -> float:
         return self.limit / value if value > 0 else math.inf
 
     @property
@@ -207,13 +206,13 @@ class Floor(Guard):
 
     @property
     def _back(self) -> str:
-        return f"rise to {self._show(self.limit / CALM_SHARE)}"
+        return f"rise to {self._show(self.limit / CALM_FRACTION)}"
 
     def _is_bad(self, value: float) -> bool:
         return value < self.limit
 
     def _is_calm(self, value: float) -> bool:
-        return value >= self.limit / CALM_SHARE
+        return value >= self.limit / CALM_FRACTION
 
 
 class Backlog(Guard):
@@ -259,7 +258,7 @@ class Backlog(Guard):
             self._noted.append((now, self.value))
         return reason
 
-    def _share(self, value: float) -> float:
+    def _fraction(self, value: float) -> float:
         later = value + EXPECTED_SECONDS * self._growth
         if self.limit:
             return later / self.limit

@@ -8,30 +8,30 @@ from collections.abc import Callable
 from pathlib import Path
 
 from taskmaster.guards.guard import BYTES, Floor, Guard, Unknown
-from taskmaster.units import bytes_of, share_of
+from taskmaster.units import bytes_of, fraction_of
 
 __all__ = ["cpu_load", "disk_free", "free_space"]
 
 PROC_STAT = "/proc/stat"
 IDLE_COLUMNS = (3, 4)  # of the first line, counted after the name: idle, and waiting for a disk
 COUNTED_COLUMNS = 8  # guests, which come behind, are in the columns of their hosts already
-SHORTEST_LOOK_SECONDS = 0.5  # the kernel counts in hundredths of a second
+SHORTEST_SPAN_SECONDS = 0.5  # least time between two readings: the kernel counts in hundredths of a second
 
 
 def cpu_load(limit: float | str) -> Guard:
-    """Wait while the processors of the master's machine are busy for more than a share of the time.
+    """Wait while the processors of the master's machine are busy for more than a part of the time.
 
     It is measured from one look to the next, about a second. The run's own work on this machine
     counts too: with slaves on the same machine, give a limit that they leave room for.
 
     Args:
-        limit: of all processors together, as a fraction or a text like ``"80%"``.
+        limit: the limit for all processors together, as a fraction or a text like ``"80%"``.
 
     Example::
 
         throttle = cpu_load("80%")
     """
-    percent = 100 * share_of("the limit of cpu_load", limit, "80% or 0.8")
+    percent = 100 * fraction_of("the limit of cpu_load", limit, "80% or 0.8")
     return Guard(_BusyShare(), percent, "load of the processors", "%")
 
 
@@ -41,7 +41,7 @@ def disk_free(least: int | str, path: str | os.PathLike[str]) -> Guard:
     Free is what processes without special rights may still write.
 
     Args:
-        least: bytes, or a text like ``"20G"``; or a share of the disk like ``"10%"``.
+        least: bytes, or a text like ``"20G"``; or a percentage of the disk like ``"10%"``.
         path: a file or directory on that disk.
 
     Example::
@@ -73,7 +73,7 @@ def free_space(what: str, least: int | str, read: Callable[[], tuple[int, int]])
     """
     option = f"the limit of {what}"
     if isinstance(least, str) and least.strip().endswith("%"):
-        return Floor(_Free(read, percent=True), 100 * share_of(option, least, "10%"), what, "%")
+        return Floor(_Free(read, percent=True), 100 * fraction_of(option, least, "10%"), what, "%")
     return Floor(_Free(read, percent=False), bytes_of(option, least), what, BYTES)
 
 
@@ -98,7 +98,7 @@ class _Free:
 
 
 class _BusyShare:
-    """The share of the time since the last look in which processors were busy, in percent."""
+    """The percentage of the time since the last reading in which the processors were busy."""
 
     def __init__(self) -> None:
         self._before: tuple[float, int, int] | None = None  # moment; busy and all hundredths of a second until then
@@ -107,7 +107,7 @@ class _BusyShare:
     def __call__(self) -> float:
         """Raise ``Unknown`` at the first look, which has nothing to compare with."""
         now = time.monotonic()
-        if self._before is None or now - self._before[0] >= SHORTEST_LOOK_SECONDS:
+        if self._before is None or now - self._before[0] >= SHORTEST_SPAN_SECONDS:
             busy, all_ = _counted()
             if self._before is not None and all_ > self._before[2]:
                 self._percent = 100.0 * (busy - self._before[1]) / (all_ - self._before[2])

@@ -26,7 +26,7 @@ class ProbeReport:
     Attributes:
         taken: The seconds of each probe, in their order.
         sessions: How many sessions of others were at work at most; None if that may not be seen.
-        core: The share of a processor core of this machine that the probes took.
+        core: The fraction of a processor core of this machine that the probes took.
         trouble: Why the last probe could not be made; "" if it could.
     """
 

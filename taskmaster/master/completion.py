@@ -27,7 +27,7 @@ class Extents(Protocol):
 
 
 class Completion:
-    """See the module. What the source raises is passed through.
+    """The settled fraction of the work. What the source raises is passed through.
 
     Args:
         source: says where its keys lie.

@@ -39,7 +39,7 @@ class Found:
 
 
 class Condition:
-    """See the module.
+    """Finds the reason why a run is no faster, from the parts of a master.
 
     Args:
         broker: Which job is where.

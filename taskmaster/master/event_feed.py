@@ -36,7 +36,7 @@ FOLLOWER_GONE_SECONDS = 2.0  # a follower that has asked nothing for this time c
 
 
 class EventFeed:
-    """See the module.
+    """Keeps the events of a session, and passes each on to its listeners.
 
     Args:
         record: The run as it was at the start of this session.

@@ -50,7 +50,7 @@ class CountedKind(Protocol):
 
 
 class EventWatch:
-    """See the module.
+    """Finds the events of a run by comparing two snapshots of it.
 
     Args:
         stall: Seconds without a settled job after which the run counts as stalled, unless somebody

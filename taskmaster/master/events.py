@@ -43,7 +43,7 @@ LAST_EVENTS = (EventName.FINISHED, EventName.STOPPED)
 
 
 class Events:
-    """See the module.
+    """The newest thousand events of a session.
 
     Args:
         run: The id of the run, which each event has.

@@ -23,7 +23,7 @@ MOST_KINDS_NAMED = 10  # kinds of failure in one refusal
 
 
 class FailedChoice:
-    """See the module.
+    """An operator's choice of failed jobs that are run again.
 
     Args:
         broker: Knows how many jobs have failed.

@@ -27,17 +27,16 @@ MOST_NAMES = 20  # of slaves, in one sentence
 
 
 class Farewell:
-    """See the module.
+    """Tells each slave that the run is over, and waits until all know.
 
     Args:
-        service: Hears the slaves' goodbyes.
-        broker: Knows which slaves are there.
-        lock: Guards it.
-        own_slave: The slave that was started together with the run, which sees to that one's end
-            itself.
+        service: Receives the slaves' goodbyes.
+        broker: Has the connected slaves.
+        lock: Guards the broker.
+        own_slave: The slave that was started together with the run; the caller waits for its end.
         signals: End the wait.
-        clock: Monotonic seconds.
-        sleep: Lets time pass.
+        clock: Function that returns monotonic seconds.
+        sleep: Function that waits for seconds.
     """
 
     def __init__(

@@ -42,12 +42,12 @@ LONGEST_STATUS_TRACEBACK = 1000  # characters in a status: the end, which says w
 MOST_KINDS_ANSWERED = 20  # in a status, and in one answer of ``look("kinds")``
 MOST_LONGEST = 10  # most jobs in the list of those that have run longest
 LISTED_SECONDS = 1.0  # a job that has run for less is not listed: reports come twice a second
-LEASES_LOOKED_AT = 1000  # the oldest: where jobs that run for long are, however many slaves there are
+MOST_LEASES_EXAMINED = 1000  # the oldest leases, which have the jobs that have run for longest
 LAST_BUCKET = 34  # of the histogram that is shown: five hours
 
 
 class RunDetails:
-    """See the module.
+    """Makes the parts of a status that are not in the snapshot.
 
     Args:
         parts: What the run is made of.
@@ -282,7 +282,7 @@ class RunDetails:
     def _holder(self, now: float) -> tuple[Any, dict[str, Any]] | None:
         """Return the job that keeps the watermark, with what is known of it."""
         low = self._broker.watermark.low
-        for lease in islice(self._broker.leases, LEASES_LOOKED_AT):
+        for lease in islice(self._broker.leases, MOST_LEASES_EXAMINED):
             batch = lease.batch
             if batch.kind is BatchKind.READ and batch.first <= low < batch.first + lease.keep:
                 return batch.jobs[low - batch.first], self._of(lease, now)
@@ -292,7 +292,7 @@ class RunDetails:
         """Return the jobs that have been running for longest, with what is known of them. A lease
         also has jobs that have not begun; its slave says which of them runs.
         """
-        known = islice(self._broker.leases, LEASES_LOOKED_AT)
+        known = islice(self._broker.leases, MOST_LEASES_EXAMINED)
         leases = [lease for lease in known if lease.open and lease.worker]
         found = []
         for lease in sorted(leases, key=lambda lease: lease.moved)[:MOST_LONGEST]:

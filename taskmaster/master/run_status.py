@@ -59,7 +59,7 @@ class RunParts:
 
 
 class RunStatus:
-    """See the module.
+    """Makes snapshots of a run, and its summary.
 
     Args:
         parts: What the run is made of.

@@ -75,7 +75,7 @@ class Service:
         dispatch: hands batches out.
         reports: takes reports.
         run: id of the run.
-        incarnation: of this master.
+        incarnation: the random name of this master's process, part of each token.
         took: called when jobs were handed out or reported: there may be room in the queue, or
             nothing left to do.
         status: gives what ``status()`` answers.

@@ -76,7 +76,7 @@ SORTED_BY = tuple(_SORT_KEYS)
 
 
 class SlaveFigures:
-    """See the module.
+    """The figures of each slave, connected or gone.
 
     Args:
         broker: Knows what slaves hold.

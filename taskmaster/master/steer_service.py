@@ -83,7 +83,7 @@ class FixedSettings:
 
 
 class SteerService:
-    """See the module.
+    """Answers the requests of operators: what steers a run, and what shows it.
 
     Args:
         broker: Which job is where.

@@ -23,7 +23,7 @@ SLOW_SOURCE_SECONDS = 1.0
 """A longer wait for the source's next job is shown."""
 
 MICRO = ("µs", 1e6)
-BUSY_SHARE = 0.9  # share of busy workers from which the workers are what limits the run
+BUSY_FRACTION = 0.9  # of the workers: if more are busy, they are what limits the run
 
 
 class WhyCode(StrEnum):
@@ -271,7 +271,7 @@ def _span_is_full(facts: WhyFacts) -> Why | None:
 def _only_retries(facts: WhyFacts) -> Why | None:
     if not facts.waiting or facts.next_due is None:
         return None
-    if facts.crowded and facts.busy < BUSY_SHARE * (facts.workers - facts.resting):
+    if facts.crowded and facts.busy < BUSY_FRACTION * (facts.workers - facts.resting):
         jobs = _count(facts.waiting, "job waits", "jobs wait")
         sentence = f"{jobs} to be tried again, the next in {show_rounded(facts.next_due)}; no more are read beside them"
         return Why(WhyCode.RETRY, sentence, "`tm-ctl set size=...` lets more be read meanwhile.")
@@ -327,7 +327,7 @@ def _at_work(facts: WhyFacts) -> Why:
     # Reports come twice a second: a job that seems to have run for less may have ended.
     long = facts.longest and facts.longest_seconds >= LONG_SECONDS
     longest = f"; the job {facts.longest} has run for {show_rounded(facts.longest_seconds)}" if long else ""
-    if facts.busy >= BUSY_SHARE * able:
+    if facts.busy >= BUSY_FRACTION * able:
         return Why(WhyCode.WORKERS, f"nothing holds it: {busy}{longest}", "More workers make it faster.")
     slow = "the source gives fewer jobs than they could do" if not facts.queued else "jobs are on their way to them"
     return Why(WhyCode.FEEDING, f"{busy}: {slow}{longest}")

@@ -26,7 +26,7 @@ HELD_BY = {
 
 
 class WorkTime:
-    """See the module.
+    """Adds up the time for which a session worked, and for which it was held back.
 
     Args:
         now: Monotonic seconds at the start of the session.

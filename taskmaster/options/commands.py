@@ -18,7 +18,7 @@ from taskmaster.options.telling import TellingOptions
 from taskmaster.options.throttle import ThrottleOptions
 from taskmaster.options.workers import CommonOptions, WorkerOptions
 from taskmaster.records import record
-from taskmaster.units import seconds_of, share_of
+from taskmaster.units import fraction_of, seconds_of
 
 __all__ = ["MasterOptions", "RunOptions", "SlaveOptions", "failure_budget"]
 
@@ -36,7 +36,7 @@ def _check_lease(option: str, value: Any) -> None:
 
 
 def failure_budget(value: int | str | None, option: str = "--max-failures") -> tuple[int | None, float | None]:
-    """Return what ``--max-failures`` allows, as a number of jobs or as a share of them.
+    """Return what ``--max-failures`` allows, as a number of jobs and as a fraction; one is None.
 
     Raises:
         UsageError: The value is neither.
@@ -45,13 +45,13 @@ def failure_budget(value: int | str | None, option: str = "--max-failures") -> t
     try:
         if value is None:
             return None, None
-        if given.endswith("%") and 0.0 <= (share := float(given[:-1]) / 100) <= 1.0:
-            return None, share
+        if given.endswith("%") and 0.0 <= (fraction := float(given[:-1]) / 100) <= 1.0:
+            return None, fraction
         if not isinstance(value, bool) and given.isdecimal():
             return int(given), None
     except ValueError:
         pass
-    raise UsageError(f"{option} is {value!r}: give a number of jobs, or a share of them such as 1%.")
+    raise UsageError(f"{option} is {value!r}: give a number of jobs, or a percentage such as 1%.")
 
 
 @record(slots=False)
@@ -143,8 +143,8 @@ class MasterOptions(CommonOptions, ThrottleOptions, TellingOptions, PageOptions)
     )
     sample: float | None = amount(
         Section.SCOPE,
-        "SHARE",
-        share_of,
+        "FRACTION",
+        fraction_of,
         "Rehearse: run only this fraction of all jobs, like 0.1% or 0.001, and keep no state.",
     )
     lease: float = seconds(Section.SLAVES, 60.0, "Silence after which a slave counts as lost.", check=_check_lease)

@@ -95,7 +95,7 @@ class KeyRange:
         """Return the rows themselves, in the order of their keys.
 
         Args:
-            connection: of any DB-API driver that takes ``%(name)s``.
+            connection: a connection of any DB-API driver that takes ``%(name)s``.
             columns: what to select, as SQL.
         """
         # In ORDER BY, a bare name would mean a selected column of that name, such as the key as

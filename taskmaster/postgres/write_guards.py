@@ -14,7 +14,7 @@ from taskmaster.guards import Floor, Guard, Unknown
 from taskmaster.guards.guard import BYTES, Unknowable
 from taskmaster.guards.host import free_space
 from taskmaster.postgres.guard_statement import GRANT, GuardStatement
-from taskmaster.units import bytes_of, seconds_of, share_of
+from taskmaster.units import bytes_of, fraction_of, seconds_of
 
 __all__ = ["autovacuum_running", "checkpoints_forced", "dead_tuples", "disk_free", "wal_rate"]
 
@@ -125,9 +125,9 @@ def dead_tuples(limit: int | str, table: str, dsn: str) -> Guard:
     """
     parameters = {"table": table}
     if isinstance(limit, str):
-        percent = 100 * share_of("the limit of dead_tuples", limit, "20%")
+        percent = 100 * fraction_of("the limit of dead_tuples", limit, "20%")
         return Guard(
-            GuardStatement(dsn, DEAD, _dead_share, parameters=parameters), percent, f"dead rows of {table}", "%"
+            GuardStatement(dsn, DEAD, _dead_percent, parameters=parameters), percent, f"dead rows of {table}", "%"
         )
     return Guard(GuardStatement(dsn, DEAD, _dead, parameters=parameters), limit, f"dead rows of {table}")
 
@@ -218,7 +218,7 @@ def _dead(row: Sequence[Any]) -> Any:
     return dead
 
 
-def _dead_share(row: Sequence[Any]) -> float:
+def _dead_percent(row: Sequence[Any]) -> float:
     dead, alive = float(_dead(row)), float(row[3])
     return 100.0 * dead / max(1.0, dead + alive)
 

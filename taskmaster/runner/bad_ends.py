@@ -28,16 +28,16 @@ SIGNALLED = 128  # exit codes above it are those of a slave that a signal has en
 
 
 class BadEnds:
-    """See the module.
+    """Notes workers that could not end as they should, and reminds of them at the next start.
 
     Args:
         run: The run.
         store: Its state.
-        console: Where it is said.
+        console: Prints the messages.
 
     Attributes:
-        why: Why the exit code is 1, as a part of a sentence; "" if no end was bad.
-        remark: What is not known of the slaves' ends, as sentences; "" if all is known.
+        why: The reason for exit code 1, as a part of a sentence; "" if all workers ended well.
+        remark: Sentences about slaves whose end is not known; "" if all are known.
     """
 
     def __init__(self, run: Run, store: Store, console: Console) -> None:

@@ -49,7 +49,10 @@ __all__ = [
 
 BUSY_PAUSE_SECONDS = 0.5  # after which a master that was busy is asked again
 MOST_IN_MEMORY_BYTES = 64 * 1024 * 1024  # of failed jobs that are listed; more are kept in a file meanwhile
-MOST_LOOKED_AT, MOST_NAMED = 200, 3  # states of a directory, to find one that a master is at
+MOST_STATES_EXAMINED, MOST_NAMED = (
+    200,
+    3,
+)  # states of a directory: that are searched for a running master, and that a message names
 MOST_BUSY_PAUSES = 20  # pauses after which a master that stays busy is given up
 
 
@@ -79,7 +82,7 @@ def connect(host: str, key: str | None, key_file: str | None) -> client.MasterCo
 def _at_work_here() -> list[str]:
     """Return the first states of the working directory that a master of this machine is at."""
     found: list[str] = []
-    for path in sorted(Path().glob(f"*{SUFFIX}"))[:MOST_LOOKED_AT]:
+    for path in sorted(Path().glob(f"*{SUFFIX}"))[:MOST_STATES_EXAMINED]:
         with contextlib.suppress(StateError):  # it is none of the user's own
             if owner_of(path)[1] is not None:
                 found.append(path.name)

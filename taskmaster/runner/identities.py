@@ -111,7 +111,7 @@ def _default_paths(identity: RunIdentity, here: Path, suffix: str, plain: str | 
     """Return where the state of a file's run may be in a directory.
 
     Args:
-        identity: Of the run.
+        identity: The identity of the run.
         here: The directory.
         suffix: What follows the name of the file.
         plain: What tells runs of the file apart; None where that is the whole identity.

@@ -36,7 +36,7 @@ def limits_of(options: MasterOptions, *, announced: bool) -> Limits:
         options: The options of the command, checked.
         announced: Slaves from elsewhere are awaited.
     """
-    most, share = failure_budget(options.max_failures)
+    most, fraction = failure_budget(options.max_failures)
     # A command that says how many jobs may fail wants them to fail, not to wait.
     outage = LONGEST_OUTAGE_SECONDS if options.max_failures is None else 0.0
     return from_options(
@@ -44,7 +44,7 @@ def limits_of(options: MasterOptions, *, announced: bool) -> Limits:
         options,
         outage=outage if options.outage is None else options.outage,
         max_failures=most,
-        max_share=share,
+        max_failed_fraction=fraction,
         span_follows=options.span == DEFAULT_SPAN,
         reclaim=RECLAIM_SECONDS if announced else 0.0,
     )

@@ -30,7 +30,7 @@ TOLD_AGAIN_FACTOR = 10  # failures are told again when they are this many times 
 
 
 class Notifications:
-    """See the module.
+    """Sends the events of a run to all notifiers.
 
     Args:
         notifiers: Where events are sent.

@@ -45,7 +45,7 @@ PIPE_RETRY_SECONDS = 0.02  # pause before the next attempt to write to a full pi
 
 
 class ServedPage:
-    """See the module. It serves inside a ``with`` block, and until ``close`` is called.
+    """The child process that serves the page. It runs within a ``with`` block, or until ``close``.
 
     Args:
         plan: Where it is served.

@@ -22,18 +22,18 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 @record(slots=False)
 class PagePlan:
-    """See the module.
+    """The address of a page, and how it is protected.
 
     Attributes:
-        address: Where to listen.
-        is_exact: That port and no other.
-        readonly: Nobody may steer.
-        new_tokens: Make new ones.
-        certificate: File with the certificate; "" for plain HTTP.
-        private_key: File with the key of the certificate; "" for plain HTTP.
-        proxy: What a proxy before the page is called; "" if there is none.
-        prefix: The path that it serves the page under, such as "/backfill"; "" for all of it.
-        open_metrics: /metrics needs no token.
+        address: The address to listen on.
+        is_exact: Whether only that port will do; if not, the next free one is taken.
+        readonly: Whether nobody may steer on the page.
+        new_tokens: Whether to make new tokens.
+        certificate: The file with the certificate; "" for plain HTTP.
+        private_key: The file with the key of the certificate; "" for plain HTTP.
+        proxy: The name of a proxy in front of the page; "" if there is none.
+        prefix: The path under which the proxy serves the page, such as "/backfill"; "" for "/".
+        open_metrics: Whether /metrics needs no token.
     """
 
     address: Address

@@ -25,7 +25,7 @@ TOKEN_BYTES = 24
 
 
 class Tokens(NamedTuple):
-    """See the module."""
+    """The tokens of a page."""
 
     look: str
     steer: str

@@ -18,7 +18,7 @@ from taskmaster.master.records.run_identity import RunIdentity
 from taskmaster.master.stores.contract import Store
 from taskmaster.master.stores.sqlite.store import SqliteStore
 from taskmaster.master.summary import Summary, View
-from taskmaster.units import show_count, show_share
+from taskmaster.units import show_count, show_percent
 from taskmaster.view.snapshot import Snapshot
 
 __all__ = ["SampleRun", "scratch_store"]
@@ -32,15 +32,15 @@ class SampleRun:
     Args:
         source: The source of the whole run.
         identity: Tells its jobs apart.
-        share: The part of them that is run, as a fraction.
+        fraction: The part of them that is run, as a fraction.
 
     Attributes:
         source: The source of that part.
     """
 
-    def __init__(self, source: Source, identity: JobIdentity, share: float) -> None:
-        self._sampler = Sampler(source, identity, share)
-        self._share = share
+    def __init__(self, source: Source, identity: JobIdentity, fraction: float) -> None:
+        self._sampler = Sampler(source, identity, fraction)
+        self._fraction = fraction
         self._last: Snapshot | None = None
         self._idle = 0.0  # seconds in which there were jobs, and no worker
         self._busy = 0.0  # seconds in which there was a job for every worker
@@ -50,8 +50,8 @@ class SampleRun:
     def announce(self) -> str:
         """Return what to say at the start."""
         return (
-            f"Rehearsal: {show_share(self._share)} of all jobs are run, the same ones each time; the others are only "
-            "read. The state of the run is not touched."
+            f"Rehearsal: {show_percent(self._fraction)} of all jobs are run, the same ones each time; the others are "
+            "only read. The state of the run is not touched."
         )
 
     def watch(self, view: View) -> View:
@@ -80,8 +80,8 @@ class SampleRun:
         sampler = self._sampler
         if not summary.settled:
             read = show_count(sampler.read, "job")
-            share = show_share(self._share)
-            return [f"Rehearsal: {read} read, and none belongs to a sample of {share}; give a larger --sample."]
+            fraction = show_percent(self._fraction)
+            return [f"Rehearsal: {read} read, and none belongs to a sample of {fraction}; give a larger --sample."]
         failed = f", {summary.failed} of them failed" if summary.failed else ""
         workers = self._last.workers if self._last is not None else 0
         whole = self.estimate(summary.settled, now)

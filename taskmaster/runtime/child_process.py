@@ -23,7 +23,7 @@ from taskmaster.runtime.tracebacks import users_traceback
 
 __all__ = ["Forked", "can_fork", "children_kept_out", "end_child", "environment_of_child", "kill_group", "reap"]
 
-FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.0005, 0.02  # between two looks whether a child has ended
+FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.0005, 0.02  # between two checks whether a child has ended
 
 
 def can_fork() -> bool:
@@ -80,7 +80,7 @@ class Forked:
             subprocess.TimeoutExpired: it took longer.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        backoff = Backoff(FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS)
+        backoff = Backoff(FIRST_POLL_SECONDS, LONGEST_POLL_SECONDS)
         while (code := self.poll()) is None:
             if deadline is not None and time.monotonic() >= deadline:
                 raise subprocess.TimeoutExpired("a forked process", timeout or 0.0)

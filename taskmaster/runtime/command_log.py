@@ -20,8 +20,8 @@ __all__ = ["CommandLog"]
 
 
 class CommandLog:
-    """See the module. As a context manager it also has what is logged in this process, and in those
-    that it forks.
+    """Writes the messages of a command to standard error, and to a log file if there is one. As a
+    context manager, it also takes what is logged in this process and in those that it forks.
 
     Args:
         path: The log file; None: there is none.

@@ -41,7 +41,7 @@ def collector_paused() -> Iterator[None]:
 
 
 class Collector:
-    """See the module; one for a process."""
+    """Collects garbage when a master has time for it; one for a process."""
 
     def __init__(self) -> None:
         self._former: tuple[int, int, int] | None = None  # thresholds, while it is at work

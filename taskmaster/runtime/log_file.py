@@ -53,7 +53,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class LogFile:
-    """See the module.
+    """An open log file.
 
     Args:
         path: The file; lines are added at its end.

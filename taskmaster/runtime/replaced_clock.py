@@ -13,8 +13,8 @@ from taskmaster.errors import TargetError
 
 __all__ = ["check"]
 
-CLOCK_LOOK_SECONDS = 0.0002
-SLEEP_LOOK_SECONDS = 0.002  # twice as long as a mock may take to do nothing
+CLOCK_TEST_SECONDS = 0.0002
+SLEEP_TEST_SECONDS = 0.002  # twice as long as a mock may take to do nothing
 
 
 def check(where: str) -> None:
@@ -43,7 +43,7 @@ def _goes() -> bool:
     lock = _thread.allocate_lock()
     lock.acquire()
     begin = time.monotonic()
-    lock.acquire(timeout=CLOCK_LOOK_SECONDS)
+    lock.acquire(timeout=CLOCK_TEST_SECONDS)
     return time.monotonic() > begin
 
 
@@ -52,5 +52,5 @@ def _waits() -> bool:
     if isinstance(time.sleep, BuiltinFunctionType):
         return True
     begin = time.monotonic()
-    time.sleep(SLEEP_LOOK_SECONDS)
-    return time.monotonic() - begin > SLEEP_LOOK_SECONDS / 2
+    time.sleep(SLEEP_TEST_SECONDS)
+    return time.monotonic() - begin > SLEEP_TEST_SECONDS / 2

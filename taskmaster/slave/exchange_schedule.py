@@ -16,7 +16,7 @@ RENEWALS = 6  # exchanges within the term of a lease, so that one that is lost c
 
 
 class ExchangeSchedule:
-    """See the module.
+    """The moments at which a slave exchanges with its master.
 
     Attributes:
         asked: Whether the last exchange asked for batches.

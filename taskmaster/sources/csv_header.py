@@ -43,7 +43,7 @@ class Header:
                 self._doubts.append(doubt)
                 logger.warning("%s", doubt)
 
-    def look(self, row: list[str], begin: int) -> None:
+    def compare(self, row: list[str], begin: int) -> None:
         """Note a row that equals the header.
 
         Args:

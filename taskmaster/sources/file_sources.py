@@ -205,7 +205,7 @@ class CsvRows(FileSource):
             next(rows, None)
         for begin, row in rows:
             if len(row) == width:
-                names.look(row, begin)
+                names.compare(row, begin)
                 yield Job(walk.at, dict(zip(first, row, strict=True)) if self._header else tuple(row))
                 continue
             what = f"it has {show_count(len(row), 'field')} where the first row has {width}: {row[: width + 1]!r}"[:500]

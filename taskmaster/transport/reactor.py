@@ -48,7 +48,7 @@ class Peer:
 
     Attributes:
         channel: The connection.
-        sessions: The sessions that have said hello on it.
+        slaves: The ids of the slaves that have said hello on it.
         pending: What is left to be sent of answers.
         full: The peer does not take more for now, and is not listened to meanwhile.
         spent: Seconds that its long requests have taken.
@@ -59,7 +59,7 @@ class Peer:
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
-        self.sessions: set[str] = set()
+        self.slaves: set[str] = set()
         self.pending: deque[memoryview] = deque()
         self.full = False
         self.spent = 0.0
@@ -114,7 +114,7 @@ class Reactor(threading.Thread):
             self._turn_away()
 
     def tell_all(self, segments: list[bytes]) -> None:
-        """Send a frame that nobody has asked for to every session; from any thread."""
+        """Send a frame that nobody has asked for to every slave; from any thread."""
         self._news.append(segments)
         self._wake()
 
@@ -184,7 +184,7 @@ class Reactor(threading.Thread):
             self._turn(peer)  # its first request may have come together with the end of the handshake
         while self._news:
             segments = self._news.popleft()
-            for peer in [peer for peer in self._peers if peer.sessions]:
+            for peer in [peer for peer in self._peers if peer.slaves]:
                 peer.say(segments)
                 if peer in self._peers:
                     self._turn(peer)

@@ -36,7 +36,7 @@ class Seal:
     hashed here, once.
 
     Args:
-        key: of this direction, 32 bytes.
+        key: the key for this direction, 32 bytes.
     """
 
     def __init__(self, key: bytes) -> None:

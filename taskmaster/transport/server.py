@@ -62,17 +62,17 @@ class Served(Protocol):
     def hello(self, info: Any) -> dict[str, Any]:
         """Take a slave's introduction; a true ``ok`` in the answer lets ``info["session"]`` in."""
 
-    def exchange(self, session: Any, reports: Any, want: Any) -> tuple[Any, ...]:
+    def exchange(self, slave: Any, reports: Any, want: Any) -> tuple[Any, ...]:
         """Take a slave's reports, and answer what it asks for."""
 
-    def bye(self, session: Any, bad_end: Any = "") -> None:
+    def bye(self, slave: Any, bad_end: Any = "") -> None:
         """Note that a slave ends, and what its workers could not do."""
 
     def status(self) -> dict[str, Any]:
         """Return how the run stands."""
 
-    def closed(self, session: str) -> None:
-        """Note that a connection has ended on which this session had said hello."""
+    def closed(self, slave: str) -> None:
+        """Note that a connection has ended on which this slave had said hello."""
 
 
 def _most_connections() -> int:
@@ -150,7 +150,7 @@ class Server(managers.Server):
         self._accepter.start()
 
     def tell_all(self, result: Any) -> None:
-        """Give every session an answer to its next question before it has asked."""
+        """Give every slave an answer to its next question before it has asked."""
         self._reactor.tell_all(frame(("#RETURN", result)))
 
     def stop(self) -> None:
@@ -254,8 +254,8 @@ class Server(managers.Server):
         if not isinstance(why, EOFError):
             self._log_refusal(peer.channel, f"{type(why).__name__} {why}"[:200])
         self._dismiss(peer.channel)
-        for session in peer.sessions:
-            self._tell_closed(session)
+        for slave in peer.slaves:
+            self._tell_closed(slave)
 
     def _welcome(self, channel: Channel) -> bool:
         """Do the handshake, and answer the request that a client of ``multiprocessing.managers``
@@ -316,19 +316,19 @@ class Server(managers.Server):
             logger.debug("its traceback", exc_info=True)
             return frame(("#ERROR", why))
 
-    def _now_speaks_for(self, peer: Peer, session: str) -> None:
-        """Note that a peer speaks for one session, which has said hello on it last: it must not
+    def _now_speaks_for(self, peer: Peer, slave: str) -> None:
+        """Note that a peer speaks for one slave, which has said hello on it last: it must not
         fill the memory with others.
         """
-        for former in peer.sessions - {session}:
+        for former in peer.slaves - {slave}:
             self._tell_closed(former)
-        peer.sessions = {session}
+        peer.slaves = {slave}
 
-    def _tell_closed(self, session: str) -> None:
+    def _tell_closed(self, slave: str) -> None:
         if self._served is None:
             return
         try:
-            self._served.closed(session)
+            self._served.closed(slave)
         except Exception:
             logger.warning("the end of a connection could not be noted", exc_info=True)
 

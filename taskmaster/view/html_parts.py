@@ -71,9 +71,9 @@ def left_out(number: Any, noun: str) -> str:
     return f"<p>{show_count(int(number), noun, form=',')} more not shown here.</p>\n" if number else ""
 
 
-def bar(share: float) -> str:
+def bar(fraction: float) -> str:
     """Return a bar of a chart, from 0 to 1 of its width."""
-    width = max(1, round(BAR_WIDTH * share))
+    width = max(1, round(BAR_WIDTH * fraction))
     filled = f'<rect width="{width}" height="12" fill="#2f81f7"/>'
     return f'<svg width="{BAR_WIDTH}" height="12" aria-hidden="true">{filled}</svg>'
 

@@ -171,8 +171,8 @@ class _Axes(NamedTuple):
 
     def rates(self) -> Iterator[str]:
         """Yield the lines across the plot, with the rates that they stand for."""
-        for share in (0.0, 0.5, 1.0):
-            at, shown = self.y(share * self.top), _text(_compact(share * self.top))
+        for fraction in (0.0, 0.5, 1.0):
+            at, shown = self.y(fraction * self.top), _text(_compact(fraction * self.top))
             yield (
                 f'<line x1="{LEFT}" x2="{PLOT_WIDTH - RIGHT}" y1="{at}" y2="{at}" stroke="currentColor" '
                 'stroke-opacity="0.25"/>'
@@ -181,8 +181,8 @@ class _Axes(NamedTuple):
 
     def times(self, when: Callable[[float, float], str]) -> Iterator[str]:
         """Yield the texts below the plot, each at its time."""
-        for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
-            at = self.first + share * self.seconds
+        for fraction, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+            at = self.first + fraction * self.seconds
             shown = _text(when(at, self.seconds))
             yield f'<text x="{self.x(at)}" y="{PLOT_HEIGHT - 8}" text-anchor="{anchor}">{shown}</text>'
 

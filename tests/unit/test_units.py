@@ -10,15 +10,15 @@ import pytest
 from taskmaster.errors import UsageError
 from taskmaster.units import (
     bytes_of,
+    fraction_of,
     rate_of,
     seconds_of,
-    share_of,
     show_bytes,
     show_count,
     show_moment,
+    show_percent,
     show_rounded,
     show_seconds,
-    show_share,
 )
 
 
@@ -56,7 +56,7 @@ def test_an_endless_duration_is_none(value):
 )
 def test_shares_are_read(value, share):
     """In percent or as a fraction."""
-    assert share_of("--sample", value) == pytest.approx(share)
+    assert fraction_of("--sample", value) == pytest.approx(share)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_shares_are_read(value, share):
 def test_what_is_no_share_is_named(value):
     """Nothing and more than all are none."""
     with pytest.raises(UsageError, match=r"^--sample is .*0.1%"):
-        share_of("--sample", value)
+        fraction_of("--sample", value)
 
 
 @pytest.mark.parametrize("text", ["90s", "15m", "2h", "1d", "1h30m", "0.25s", "1d2h3m4s"])
@@ -92,7 +92,7 @@ def test_a_shown_moment_has_its_zone(monkeypatch):
 def test_shown_amounts_are_short():
     """As a person would write them."""
     assert [show_seconds(90), show_seconds(5400), show_seconds(0.25)] == ["1m30s", "1h30m", "0.25s"]
-    assert [show_share(0.001), show_share(1)] == ["0.1%", "100%"]
+    assert [show_percent(0.001), show_percent(1)] == ["0.1%", "100%"]
 
 
 @pytest.mark.parametrize(

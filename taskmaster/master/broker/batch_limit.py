@@ -12,7 +12,7 @@ SMALLER_WEIGHT = 0.1  # weight of a new size that is smaller than what was known
 
 
 class BatchLimit:
-    """See the module.
+    """The largest number of jobs that one batch may have now, and the reason for it.
 
     Args:
         limits: how large a batch may become.

@@ -51,7 +51,7 @@ UNWRITTEN_BYTES = 16 * 1024 * 1024  # of failed and parked jobs that wait for a 
 
 
 class Broker:
-    """See the module.
+    """The jobs of a session, from the intake to the settlement; the face of this room's parts.
 
     Args:
         incarnation: random text of this start of the master; part of every token.

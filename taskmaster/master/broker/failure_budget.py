@@ -31,9 +31,9 @@ class Budget:
         self._kind = ""
         self._alike = 0
 
-    def allow(self, most: int | None, share: float | None) -> None:
+    def allow(self, most: int | None, fraction: float | None) -> None:
         """Judge by other numbers from now on; see the class."""
-        self._most, self._fraction = most, share
+        self._most, self._fraction = most, fraction
 
     def failed_first(self, attempt: Attempt, done: int) -> str:
         """Note that a job has failed alone at its first attempt.

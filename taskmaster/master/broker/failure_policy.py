@@ -39,7 +39,7 @@ class FailurePolicy:
         self._limits = limits
         self._write_ahead = write_ahead
         self.outage = outage
-        self.budget = Budget(limits.max_failures, limits.max_share)
+        self.budget = Budget(limits.max_failures, limits.max_failed_fraction)
         self._chance = chance
 
     def verdict(self, batch: Batch, failure: Failure) -> Verdict:

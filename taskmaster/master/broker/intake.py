@@ -43,7 +43,7 @@ class Seeking:
 
 
 class Intake:
-    """See the module.
+    """The jobs that were read and not handed out yet, and how many more may be read.
 
     Args:
         limits: the caps.

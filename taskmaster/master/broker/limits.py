@@ -38,7 +38,7 @@ class Limits:
         state_timeout: How long the run waits for a state that cannot be written.
         outage: How long the run holds back while everything fails alike; 0: it never does.
         max_failures: Failed jobs after which the session stops; None: it does not.
-        max_share: Share of failed jobs after which the session stops; None: it does not.
+        max_failed_fraction: Fraction of failed jobs after which the session stops; None: no limit.
     """
 
     size: int = 10_000
@@ -59,7 +59,7 @@ class Limits:
     state_timeout: float = 3600.0
     outage: float = LONGEST_OUTAGE_SECONDS
     max_failures: int | None = None
-    max_share: float | None = None
+    max_failed_fraction: float | None = None
 
     @property
     def told_slaves(self) -> tuple[float | None, float]:

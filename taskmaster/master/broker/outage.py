@@ -25,7 +25,7 @@ LONGEST_TRIAL_PAUSE_SECONDS = 30.0
 
 
 class Outage:
-    """See the module.
+    """Whether all jobs fail in the same way, and when one job is tried again.
 
     Args:
         limits: how long the run may hold back.

@@ -34,7 +34,7 @@ class Prepared(NamedTuple):
     Attributes:
         lease: what the report speaks for.
         report: what the slave says.
-        version: of the lease and of what is parked, when this was prepared.
+        version: the version of the lease and the parked jobs, when this was prepared.
         ended: index ranges of the jobs that have ended since the last report.
         settled: index ranges of the jobs that the report settles and that the watermark has not
             passed already.

@@ -11,11 +11,11 @@ from taskmaster.master.broker.watermark import Watermark
 __all__ = ["Recalls"]
 
 FEW_LEASES = 64
-LOOKED_AT_SLAVES = 256  # at once, for one that has a batch to spare; then the next ones, the next time
+MOST_SLAVES_EXAMINED = 256  # most slaves that are searched at once for one that has a batch to spare
 
 
 class Recalls:
-    """See the module.
+    """Asks slaves for jobs that they have not started, while other slaves wait for jobs.
 
     Args:
         slaves: all that are connected.
@@ -110,7 +110,7 @@ class Recalls:
         would just change hands.
         """
         slaves = self._left_to_look_at or list(self._slaves)
-        some, self._left_to_look_at = slaves[:LOOKED_AT_SLAVES], slaves[LOOKED_AT_SLAVES:]
+        some, self._left_to_look_at = slaves[:MOST_SLAVES_EXAMINED], slaves[MOST_SLAVES_EXAMINED:]
         for slave in some:
             if len(slave.leases) > slave.workers:
                 for lease in self._leases.held_by(slave):

@@ -28,11 +28,11 @@ ELSEWHERE_SECONDS = 2.0  # how long a failed job is kept for another slave than 
 SUSPECTS_EVERY = 16  # batches; one of them may be a job that is tried again after its worker died
 INHERITED_JOBS = 1024  # most jobs of a batch of parked ones: to cut one job out of it copies no more than these
 LONGEST_RECLAIM = 12  # times ``reclaim`` that jobs are kept while slaves come back that were at them
-LOOKED_AT_BATCHES = 100  # batches that are looked at for one that a slave may have; then the next ones, the next time
+MOST_BATCHES_EXAMINED = 100  # most batches that are searched at once for one that a slave may have
 
 
 class Redelivery:
-    """See the module.
+    """The jobs that are handed out again, and when each of them may be.
 
     Args:
         limits: the caps.
@@ -323,7 +323,7 @@ class Redelivery:
         plain = alone = None
         passed: list[Batch] = []
         for batch in self._returned:
-            if len(passed) >= LOOKED_AT_BATCHES:
+            if len(passed) >= MOST_BATCHES_EXAMINED:
                 break
             if not self._may_have(slave, batch):
                 passed.append(batch)
@@ -333,7 +333,7 @@ class Redelivery:
             else:
                 plain = batch
                 break
-        if plain is None and len(passed) >= LOOKED_AT_BATCHES:
+        if plain is None and len(passed) >= MOST_BATCHES_EXAMINED:
             for batch in passed:  # others are looked at the next time
                 self._returned.postpone(batch)
         waits = self._leases.lent % SUSPECTS_EVERY != 0

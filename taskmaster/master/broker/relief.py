@@ -18,7 +18,7 @@ __all__ = ["Relief"]
 
 
 class Relief:
-    """See the module.
+    """Chooses the jobs that the next checkpoint parks.
 
     Args:
         watermark: is let pass what is parked.

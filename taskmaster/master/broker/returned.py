@@ -16,7 +16,7 @@ __all__ = ["Returned"]
 
 
 class Returned:
-    """See the module.
+    """The batches that can be handed out again now, in their order.
 
     Attributes:
         jobs: How many jobs there are.

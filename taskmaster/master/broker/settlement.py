@@ -21,7 +21,7 @@ __all__ = ["Settlement"]
 
 
 class Settlement:
-    """See the module.
+    """Applies reports, and counts what they settle.
 
     Args:
         policy: says when jobs are tried again, and when too much fails.
@@ -78,7 +78,7 @@ class Settlement:
 
     def change_budget(self, limits: Limits) -> None:
         """Stop from now on when more has failed than these limits allow."""
-        self._budget.allow(limits.max_failures, limits.max_share)
+        self._budget.allow(limits.max_failures, limits.max_failed_fraction)
 
     @property
     def budget_used(self) -> tuple[float, str] | None:

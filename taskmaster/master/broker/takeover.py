@@ -1,5 +1,5 @@
-"""Jobs that are parked, because they run for long or were parked before they were handed out: named
-to their slaves, so that a restarted master can take them over instead of starting them again.
+"""Take-over of parked jobs, which run for long or were parked before they were handed out: their
+slaves are told a ticket, by which a restarted master recognises a job instead of starting it again.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ TRIED_MASK = (1 << TRIED_BITS) - 1
 
 
 class Takeover:
-    """See the module.
+    """Names the tickets of parked jobs to their slaves, and takes over jobs by them.
 
     Args:
-        leases: what slaves hold.
-        parking: what is parked, and under which ticket.
-        redelivery: where a job is that nobody was given by this master.
+        leases: the batches that slaves have.
+        parking: the parked jobs, by their tickets.
+        redelivery: the jobs that this master has not handed out yet.
     """
 
     def __init__(self, leases: LeaseTable, parking: Parking, redelivery: Redelivery) -> None:

@@ -38,14 +38,14 @@ STEP_JOBS = 1024
 SAMPLED_JOBS = 2
 """Jobs of a step that are looked at beside the last one: every other job may be large."""
 
-HEAVY_LOOKED_AT = 0.1
-"""Share of the chunks of large jobs after which one is looked at again, which takes as long as to
-send it.
+HEAVY_CHECK_FRACTION = 0.1
+"""Fraction of the chunks of large jobs after which one is looked at again, which takes as long as
+to send it.
 """
 
 
 class Chunks:
-    """See the module.
+    """Moves jobs from the source into the queue, chunk by chunk.
 
     Args:
         broker: whose queue is filled.
@@ -98,7 +98,7 @@ class Chunks:
             room -= STEP_JOBS
         self._most = min(CHUNK_JOBS, self._most * 2)
         newest = self._broker.intake.newest(0, self._chance)
-        if newest and (not self._weights.cut or self._chance.random() < HEAVY_LOOKED_AT):
+        if newest and (not self._weights.cut or self._chance.random() < HEAVY_CHECK_FRACTION):
             self._look_for_change(newest[0])
 
     def begin_small(self) -> None:

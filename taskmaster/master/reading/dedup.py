@@ -47,7 +47,7 @@ class Dedup:
 
         Args:
             key: the job's encoded key.
-            fingerprint: of its key and payload.
+            fingerprint: the digest of its key and payload.
         """
         if self._unmet_edge and not (key is not None and self._mark is not None and same(key, self._mark)):
             # A source that includes `last` yields the jobs with that key first. From here on, one

@@ -32,7 +32,7 @@ FIRST_BYTES = 4 * 1024 * 1024  # limit for the pickles of these jobs: fewer jobs
 
 
 class EarlyPickles:
-    """See the module.
+    """Pickles jobs as soon as they are yielded, if the source changes them afterwards.
 
     Args:
         name: how messages call the source.

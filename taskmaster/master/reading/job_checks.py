@@ -37,7 +37,7 @@ KEY_OF_JOB = attrgetter("key")
 
 
 class JobChecks:
-    """See the module.
+    """Checks each job before it is handed out for the first time.
 
     Args:
         identity: tells jobs apart.

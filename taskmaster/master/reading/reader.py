@@ -327,7 +327,7 @@ class Reader(threading.Thread):
         job = self._chunks.taken(job)
         text = self._identity.text(job)
         if self._resume_point.expected:
-            self._iterator = self._resume_point.look(job, text, iterator)
+            self._iterator = self._resume_point.compare(job, text, iterator)
         fingerprint = self._identity.fingerprint(job)
         with self._lock:
             if fingerprint and self._dedup.recognise(text, fingerprint):

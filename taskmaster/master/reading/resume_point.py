@@ -66,7 +66,7 @@ class ResumePoint:
         said = "" if self._may_be_gone(None) else self.expected
         self.expected = self._checks.compare(self._source.name, said, "")
 
-    def look(self, job: Any, text: str | None, iterator: Iterator[Any]) -> Iterator[Any]:
+    def compare(self, job: Any, text: str | None, iterator: Iterator[Any]) -> Iterator[Any]:
         """Compare the next job of the source; return the iterator over the jobs after it.
 
         Args:

@@ -23,7 +23,7 @@ class Attempt(NamedTuple):
         slave: "host:pid" of the slave.
         type: the exception's class; WorkerDied, TimedOut or SlaveLost where there was none.
         message: what it said.
-        traceback: of the user's code, capped.
+        traceback: the traceback of the user's code, capped.
         crash: the worker died, or overran its time; counted apart from exceptions.
     """
 
@@ -78,7 +78,7 @@ class ParkedJob:
         id: unique within the run.
         key: encoded.
         payload: pickled.
-        fingerprint: of key and payload.
+        fingerprint: the digest of key and payload.
         attempts: what was tried, oldest first.
     """
 

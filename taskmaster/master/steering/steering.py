@@ -60,7 +60,7 @@ class _Done(NamedTuple):
 
 
 class Steering:
-    """See the module.
+    """Checks what operators ask for, applies it, and keeps what the state has to store.
 
     Args:
         broker: Is held, and gives failed jobs out again.

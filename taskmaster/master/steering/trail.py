@@ -53,7 +53,7 @@ def beginnings(known: Sequence[TrailRow], line: str, *, goes_on: bool, seen: flo
 
 
 class Trail:
-    """See the module.
+    """The rows of the trail, and which of them are not in the state yet.
 
     Args:
         known: The newest rows of earlier sessions, oldest first.

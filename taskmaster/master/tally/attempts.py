@@ -13,7 +13,7 @@ UNCOUNTED = (FailureKind.SKIP, FailureKind.ABORT)
 
 
 class Attempts:
-    """See the module.
+    """Counters of failed attempts, by the way in which they ended.
 
     Attributes:
         failed: How many attempts ended badly, by the reason.

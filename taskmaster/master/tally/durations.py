@@ -58,15 +58,15 @@ class Durations:
         """Return the number of jobs."""
         return sum(self.counts)
 
-    def quantile(self, share: float, most: float = math.inf) -> float | None:
-        """Return the seconds within which that share of the jobs ended; None if no job has. The
+    def quantile(self, fraction: float, most: float = math.inf) -> float | None:
+        """Return the seconds within which that fraction of the jobs ended; None if no job has. The
         times within a bucket are taken to be spread evenly.
 
         Args:
-            share: From 0 to 1.
+            fraction: From 0 to 1.
             most: Seconds that no job has taken, where ``longest`` is not followed.
         """
-        left = share * self.count
+        left = fraction * self.count
         for bucket, jobs in enumerate(self.counts):
             if jobs and left <= jobs:
                 low = upper_bound(bucket - 1) if bucket else 0.0

@@ -78,7 +78,7 @@ def location_of(traceback: str) -> str:
 
 
 class FailureKinds:
-    """See the module.
+    """Counters of failed jobs, by class and location, each with an example.
 
     Args:
         known: Kinds of earlier sessions, each as its number and an example.

@@ -95,7 +95,7 @@ class Ring:
 
 
 class History:
-    """See the module.
+    """The numbers of a run over time, in three rings.
 
     Args:
         known: Rows that the state has, oldest first.

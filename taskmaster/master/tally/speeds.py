@@ -11,7 +11,7 @@ LONGEST_LOOK_BACK_SECONDS = 600.0  # how far samples reach back
 
 
 class Speeds:
-    """See the module.
+    """Samples of the counters, from which recent rates are computed.
 
     Args:
         now: Monotonic seconds at the start of the session.

@@ -21,7 +21,7 @@ Counts = Mapping[int, tuple[int, float]]
 
 
 class Foreground:
-    """See the module.
+    """Compares the mean times of other users' statements with and without the run.
 
     Attributes:
         times: How many times as long the statements take as without the run; None if that is not
@@ -38,7 +38,7 @@ class Foreground:
         """Note how the counts stand.
 
         Args:
-            counts: Of the statements of the database.
+            counts: The counts of the database's statements.
             alone: Whether the run is not at work, so that these belong to the measurement without
                 it.
         """

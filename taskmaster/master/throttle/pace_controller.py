@@ -61,7 +61,7 @@ KEPT_PROBES = 20_000  # for the figures at the end
 RECENT_SECONDS = 1.5  # what was at work so long ago may be seen as at work now
 OWN_SECONDS = 3.0  # after the run goes on: sessions that are at work then are its own
 UNFED_SECONDS = 10.0  # without being fed, after which the share does not rise
-FOREIGN_LOOK_SECONDS = 20.0  # after which it is seen whether a session that has come is of somebody else
+FOREIGN_CHECK_SECONDS = 20.0  # after which it is seen whether a session that has come is of somebody else
 
 
 class Phase(StrEnum):
@@ -78,7 +78,7 @@ class Phase(StrEnum):
 
 
 class PaceController:
-    """See the module.
+    """Raises and lowers the share of full speed by what the probes measure.
 
     Args:
         limit: What the probe may take.
@@ -111,7 +111,7 @@ class PaceController:
         self._present: list[bool] = []  # whether others were at work, in this baseline
         self._own: set[int] = set()  # sessions of the run
         self._look_at = math.inf  # when a session that has come is looked at
-        self._look_after = FOREIGN_LOOK_SECONDS
+        self._look_after = FOREIGN_CHECK_SECONDS
         self._level: ProbeLevel | None = None
         self._foreground = Foreground()
         self._measured_at = now
@@ -364,7 +364,7 @@ class PaceController:
     def _is_stale(self, now: float, level: ProbeLevel) -> bool:
         """Return whether the baseline has to be measured again."""
         if now - self._measured_at >= (ABSENT_EVERY_SECONDS if self.nobody else BASELINE_EVERY_SECONDS):
-            self._stale_after, self._look_after = STALE_SECONDS, FOREIGN_LOOK_SECONDS
+            self._stale_after, self._look_after = STALE_SECONDS, FOREIGN_CHECK_SECONDS
             return True
         if self.nobody:
             return False

@@ -31,9 +31,9 @@ __all__ = ["Baseline", "ProbeLevel", "quantile"]
 LEVEL_PROBES = 20  # whose mean the level is, about
 TAIL_PROBES = 150  # of which the tail's share is, about
 TAIL_QUANTILE = 0.95  # of the probes without the run: what the tail is compared with
-TAIL_ALLOWED = 0.05  # share of probes that may be in the tail
+TAIL_ALLOWED = 0.05  # fraction of probes that may be in the tail
 TAIL_AIM = 0.035  # that is aimed at: what others do has more statements than a probe, and meets more of the run
-TAIL_BAD = 0.2  # share of probes in the tail that is to be noticed soon
+TAIL_BAD = 0.2  # fraction of probes in the tail that is to be noticed soon
 TAIL_ALARM = 4.0  # at which it alarms: after some three minutes by mere chance, while the aim is kept
 SUPPOSED_PROBES = 20  # what is supposed of the tail before it is measured counts as much as this many probes
 SUPPOSED_TAIL = 0.0125  # the supposed part of the probes in the tail, at the share with which a run begins
@@ -102,7 +102,7 @@ class Baseline:
 
 
 class ProbeLevel:
-    """See the module.
+    """Compares probes during a run with those without it.
 
     Args:
         baseline: What the probe takes without the run.

@@ -39,7 +39,7 @@ HOOKS_CLOSING_SECONDS = 0.5  # longest wait at the end of a run for hooks to clo
 MOST_GUARDS = 20  # whose values are shown
 RANGE_SECONDS = 1.0  # that a range takes at full speed, unless its user has said otherwise
 ROUNDING_JOBS = 1e-6  # what floats lose
-SOON_SHARE = 0.25  # part of the time between two slaves' polls for which one that is early just waits
+SOON_FRACTION = 0.25  # of the time between two slaves' polls: a slave that is early by less waits for its turn
 
 
 class TokenBucket:
@@ -268,7 +268,7 @@ class Throttle:
             if not wait:
                 return 0.0
             spacing = max(POLL_SPACING_SECONDS, self._bucket.refill_seconds(want.jobs * want.batches))
-            if wait < SOON_SHARE * spacing and now >= self._promised:
+            if wait < SOON_FRACTION * spacing and now >= self._promised:
                 # It has come in its turn, but the one before it was late: a whole turn of nothing
                 # would make the run a third slower than a rate of one job in two seconds.
                 self._promised = now + wait

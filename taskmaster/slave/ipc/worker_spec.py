@@ -12,16 +12,16 @@ __all__ = ["WorkerSpec"]
 
 
 class WorkerSpec(NamedTuple):
-    """See the module.
+    """The callback of a worker, and how its jobs are run.
 
     Attributes:
-        target: Where the callback is, unless the fork server holds it.
+        target: The target of the callback, unless the fork server has the callback itself.
         threads: How many jobs run at once, if the callback is a plain function.
         concurrency: How many jobs run at once, if it is a coroutine function.
-        path: Where else modules are looked for.
-        definition: Where the callback is defined that a script has given, "" if it is not compared.
-        elsewhere: It runs on an engine, which has only those of the user's files that travel with
-            it.
+        path: More directories in which modules are searched.
+        definition: The location at which a script's callback is defined; "" if it is not compared.
+        elsewhere: Whether the worker runs on an engine, which has only the user's files that were
+            sent with the slave.
     """
 
     target: str
@@ -33,17 +33,17 @@ class WorkerSpec(NamedTuple):
 
     @classmethod
     def of(cls, config: SlaveConfig) -> WorkerSpec:
-        """Return what the workers of a slave are."""
+        """Return the spec of a slave's workers."""
         definition = "" if config.fork_server else config.definition  # such a fork server brings its callback along
         return cls(config.target, config.threads, config.concurrency, config.path, definition, config.elsewhere)
 
     @property
     def slots(self) -> int:
-        """Most jobs that the worker may run at once; its callback says how many it does."""
+        """The most jobs that the worker may run at once; the kind of its callback decides."""
         return max(self.threads, self.concurrency)
 
     def to_line(self) -> bytes:
-        """Return the spec as the fork server's socket carries it."""
+        """Return the spec as a line for the fork server's socket."""
         return json.dumps(self).encode()
 
     @classmethod

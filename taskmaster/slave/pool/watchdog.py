@@ -31,7 +31,7 @@ STILL_ENDING = f"killed because it had not ended {ENDING_SECONDS:.0f} s after it
 
 
 class Watchdog:
-    """See the module.
+    """Ends workers that take too long or do not answer.
 
     Args:
         now: The current time, at which the clock starts.

@@ -30,7 +30,7 @@ __all__ = [
     "wait_for_work",
 ]
 
-LOOK_SECONDS = 0.01  # between two looks whether the work has been done
+END_CHECK_SECONDS = 0.01  # between two checks whether the work has been done
 SHOWN = 3  # daemons that are named
 STILL_SECONDS = 5.0  # without any progress, after which it is waited for no longer
 LAST_STILL_SECONDS = 0.5  # the same for what exit functions have just told a pool's threads: to end
@@ -47,7 +47,7 @@ def wait_for_work(*, last: bool = False) -> None:
     still = LAST_STILL_SECONDS if last else STILL_SECONDS
     seen, since = _work(), time.monotonic()
     while seen and time.monotonic() < since + still:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(END_CHECK_SECONDS)
         if (now := _work()) != seen:
             seen, since = now, time.monotonic()
 

@@ -83,7 +83,7 @@ class EventLoop:
             return self._complete(runner, _wait_for(awaitable))
         import asyncio
 
-        self._share(runner.get_loop())
+        self._run_in_thread(runner.get_loop())
         return asyncio.run_coroutine_threadsafe(_wait_for(awaitable), runner.get_loop()).result()
 
     def begin_jobs(self) -> None:
@@ -174,7 +174,7 @@ class EventLoop:
                 self._runner.get_loop().set_exception_handler(self._left_behind.note)
             return self._runner
 
-    def _share(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _run_in_thread(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._lock:
             if self._thread is None:
                 # No daemon: the threads that are started in it would be daemons, too.

@@ -18,7 +18,7 @@ __all__ = ["wait_for_forgotten", "wait_for_others", "wait_for_readers"]
 
 PIPE_SECONDS = 5.0  # for a program to end after its standard input was closed
 OTHERS_SECONDS = 5.0  # for any other to end
-LOOK_SECONDS = 0.01  # between two looks whether they have ended
+END_CHECK_SECONDS = 0.01  # between two checks whether they have ended
 SHOWN = 3  # programs that are named
 
 # Processes that Python itself starts, and which clean up after others.
@@ -64,7 +64,7 @@ def wait_for_others() -> str:
                 f"{', '.join(names[:SHOWN])}{more}. Wait for them in the callback or in teardown(), or give them a "
                 "session of their own (start_new_session=True)"
             )
-        time.sleep(LOOK_SECONDS)
+        time.sleep(END_CHECK_SECONDS)
     return ""
 
 

@@ -97,7 +97,7 @@ class ShortLived(H11Protocol):
 
 
 class PageServer:
-    """See the module.
+    """The HTTP server of the page.
 
     Args:
         guard: Lets requests in.

@@ -43,7 +43,7 @@ class Master(Protocol):
 
 
 class Feed:
-    """See the module.
+    """Keeps the newest status of the run for all browsers.
 
     Args:
         master: Is asked.

@@ -98,7 +98,7 @@ def digest(token: str) -> str:
 
 
 class PageGuard:
-    """See the module.
+    """Decides on each request whether it is let in, and as whom.
 
     Args:
         told: Which hosts, origins and tokens are let in, and how the page is reached.

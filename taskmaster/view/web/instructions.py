@@ -15,7 +15,7 @@ __all__ = ["PageInstructions"]
 
 @record(slots=False)
 class PageInstructions:
-    """See the module.
+    """The instructions for the page's process.
 
     Attributes:
         listening: Descriptor of the socket that the server listens on.

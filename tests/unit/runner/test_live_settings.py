@@ -23,7 +23,7 @@ def test_a_setting_takes_the_place_of_what_the_command_line_had() -> None:
         {"retries": "5", "job-timeout": "1m", "max-failures": "1%", "run-time": "2h", "grace": "5"}
     )
 
-    assert (limits.retries, limits.crashes, limits.job_timeout, limits.max_share) == (5, 7, 60.0, 0.01)
+    assert (limits.retries, limits.crashes, limits.job_timeout, limits.max_failed_fraction) == (5, 7, 60.0, 0.01)
     assert (run_time, grace) == (7200.0, 5.0)
     assert settings(retries=1).changed({})[0] == limits_of(MasterOptions(retries=1), announced=True)
 

@@ -71,7 +71,7 @@ class Belonging(NamedTuple):
 
         Args:
             state: the state file, links resolved.
-            identity: of the run that wants the state.
+            identity: the identity of the run that wants the state.
             target: how messages call that run.
             adopt: take the state over, whatever it belongs to.
 

@@ -113,7 +113,7 @@ def check_lock(state: Path, path: Path, descriptor: int, *, made: bool) -> None:
     Args:
         state: the state that it locks.
         path: its name.
-        descriptor: of the open file.
+        descriptor: the descriptor of the open file.
         made: this process has made it.
 
     Raises:

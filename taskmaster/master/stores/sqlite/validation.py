@@ -73,7 +73,8 @@ def check_run(values: tuple[Any, ...]) -> None:
     """Refuse what cannot be a run.
 
     Args:
-        values: of its row, from its id on, in the order of the statement that reads runs.
+        values: the values of its row, from its id on, in the order of the statement that reads
+        runs.
 
     Raises:
         ValueError: a value is not of its kind, or out of its range.
@@ -148,7 +149,7 @@ def check_failed(values: tuple[Any, ...]) -> None:
     and memory by the length of its texts.
 
     Args:
-        values: of its row: run, id, key, job, payload, type and attempts.
+        values: the values of its row: run, id, key, job, payload, type and attempts.
 
     Raises:
         ValueError: a value is not of its kind, or too long.

@@ -46,7 +46,7 @@ def lists_of(jobs: Collection[int], bad: Collection[int], record: RunRecord | No
     raise AssertionError(f"the run does not end: {broker.counts()}")
 
 
-@pytest.mark.parametrize("limits", [{}, {"max_share": 0.1}])
+@pytest.mark.parametrize("limits", [{}, {"max_failed_fraction": 0.1}])
 def test_lists_with_bad_rows_do_not_stop_a_run_that_gets_on(limits: dict[str, float]) -> None:
     """Every list that a resumed session has left over holds a bad row: that is no reason to stop,
     for none of the rules.
@@ -70,7 +70,7 @@ def test_lists_that_all_fail_stop_the_run_soon() -> None:
 
 def test_jobs_that_earlier_sessions_settled_count_as_gone_well() -> None:
     """What such a session has left over are the bad ones, and those around them."""
-    broker = Broker("i", Limits(max_share=0.1, retries=0))
+    broker = Broker("i", Limits(max_failed_fraction=0.1, retries=0))
     for number in range(1000):
         if number % 20:
             at = broker.intake.read
