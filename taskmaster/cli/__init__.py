@@ -6,7 +6,7 @@ exit code.
   ``which_run``: what they have in common;
 - ``probing``: its command that asks a database;
 - ``options``: from declared options to those of a command line; ``config_file``: from a file;
-- ``slips``: what was meant by an option that a command does not have;
+- ``slips``: what was meant by an option that a command does not have; ``variables``: by a variable;
 - ``command``: how a command begins and ends; the only place where an error becomes an exit code;
 - ``completing``: what the shell completes;
 - ``failures``, ``watching``, ``echo``: what is printed; ``pid1``: a command as the first process of

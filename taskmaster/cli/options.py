@@ -18,7 +18,9 @@ from click.core import ParameterSource
 
 from taskmaster import __version__
 from taskmaster.cli.config_file import FileSettings, settings_for
+from taskmaster.cli.echo import echo
 from taskmaster.cli.slips import CONFIG_FILE, with_origin
+from taskmaster.cli.variables import unknown_variables
 from taskmaster.django_orm.integration import OTHER_DATABASES, SETTINGS_VARIABLE
 from taskmaster.errors import UsageError
 from taskmaster.options.commands import MasterOptions
@@ -316,7 +318,10 @@ def merge(cls: type[Any], given: dict[str, Any]) -> Any:
     silent = given.pop("no_progress", False)
     if silent:
         given["progress"] = "none"
-    logging.getLogger("taskmaster").setLevel(given["log_level"].upper())
+    logger = logging.getLogger("taskmaster")
+    logger.setLevel(given["log_level"].upper())
+    if logger.isEnabledFor(logging.WARNING) and (unknown := unknown_variables(os.environ)):
+        echo(f"taskmaster: {unknown}", err=True)
     ctx = click.get_current_context(silent=True)
     unseen = False  # whether a value comes from a file or the environment
     if ctx is not None:

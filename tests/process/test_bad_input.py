@@ -35,6 +35,15 @@ def test_a_target_that_does_not_import_shows_the_users_traceback(playground: Pla
         assert "taskmaster/target.py" not in ended.output
 
 
+def test_a_variable_that_nothing_knows_is_said_once(playground: Playground) -> None:
+    """By the command; its slave and its workers inherit it. The run is as it would be."""
+    playground.write("jobs.py", "def get_jobs():\n    return [1]\n\ndef handle_job(job):\n    pass\n")
+    run = playground.run("tm-run", "jobs.py", "2", "--progress=none", TASKMASTER_RETRYS="0")
+
+    assert run.process.returncode == 0, run.output
+    assert run.output.count("TASKMASTER_RETRYS") == run.output.count("did you mean TASKMASTER_RETRIES?") == 1
+
+
 @pytest.mark.parametrize(
     "target",
     mostly_slow(
