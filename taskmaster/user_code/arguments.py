@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections.abc
 import datetime as dt
 import decimal
+import enum
 import inspect
 import pathlib
 import types
@@ -28,7 +30,7 @@ def converted(function: Callable[..., Any], arguments: Mapping[str, str]) -> dic
         arguments: As they were written.
 
     Raises:
-        UsageError: A text is no value of its type.
+        UsageError: A text is no value of its type, or the type holds several values (a list).
     """
     kinds = _annotations(function) if arguments else {}
     return {name: _value(function, name, text, kinds.get(name)) for name, text in arguments.items()}
@@ -47,7 +49,9 @@ def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
         parameters = {}.values()
     # A text that a default value's type does not fit would be compared with numbers, and never be
     # equal: no jobs.
-    found = {p.name: type(p.default) for p in parameters if type(p.default) in _OF_DEFAULTS}
+    found = {
+        p.name: type(p.default) for p in parameters if type(p.default) in _OF_DEFAULTS or _is_enum(type(p.default))
+    }
     try:
         return found | typing.get_type_hints(function)
     except Exception:  # a name in a string that only a type checker knows
@@ -61,9 +65,15 @@ def _value(function: Callable[..., Any], name: str, text: str, kind: Any) -> Any
             return _read(one, text)
         except (ValueError, ArithmeticError, KeyError):
             continue
+    called = getattr(function, "__name__", "get_jobs")
+    if not kinds and _of_several(kind):
+        raise UsageError(
+            f"{name}={text} cannot be passed to {called}, which says by its annotation or its default value that "
+            f"{name} holds several values: of a text, it would take each character for one. Let it take a text and "
+            f"split it: `def {called}({name}: str)`, and {name}.split(',')."
+        )
     if not kinds:
         return text
-    called = getattr(function, "__name__", "get_jobs")
     wanted = " or ".join(getattr(one, "__name__", str(one)) for one in kinds)
     raise UsageError(
         f"{name}={text} cannot be passed to {called}, which says by its annotation or its default value that {name} is "
@@ -77,7 +87,20 @@ def _members(kind: Any) -> tuple[Any, ...]:
         return tuple(member for one in typing.get_args(kind) for member in _members(one))
     if typing.get_origin(kind) is typing.Annotated:
         return _members(typing.get_args(kind)[0])
-    return (kind,) if kind in _ARGUMENT_READERS or kind is type(None) else ()
+    return (kind,) if kind in _ARGUMENT_READERS or kind is type(None) or _is_enum(kind) else ()
+
+
+def _of_several(kind: Any) -> bool:
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return any(_of_several(member) for member in typing.get_args(kind))
+    if typing.get_origin(kind) is typing.Annotated:
+        return _of_several(typing.get_args(kind)[0])
+    of = typing.get_origin(kind) or kind
+    return isinstance(of, type) and issubclass(of, collections.abc.Iterable) and not issubclass(of, (str, bytes))
+
+
+def _is_enum(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, enum.Enum)
 
 
 def _bool(text: str) -> bool:
@@ -102,8 +125,11 @@ _ARGUMENT_READERS: dict[Any, Callable[[str], Any]] = {
 }
 
 
-_OF_DEFAULTS = {int, float, bool, decimal.Decimal, dt.datetime, dt.date, dt.time, uuid.UUID}
+_SEVERAL = {list, tuple, set, frozenset, dict}
+_OF_DEFAULTS = {int, float, bool, decimal.Decimal, dt.datetime, dt.date, dt.time, uuid.UUID} | _SEVERAL
 
 
 def _read(kind: Any, text: str) -> Any:
+    if _is_enum(kind):
+        return kind[text] if text in kind.__members__ else kind(text)
     return _ARGUMENT_READERS[kind](text)

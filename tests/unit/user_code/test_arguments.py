@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import decimal
+import enum
 import pathlib
+from collections.abc import Iterable
 from typing import Annotated, Any, Optional
 
 import pytest
 
 from taskmaster.errors import UsageError
 from taskmaster.user_code.arguments import converted, texts_of
+
+
+class Colour(enum.Enum):
+    """Stand for a class of the user's."""
+
+    RED = "r"
 
 
 def get_jobs(  # noqa: PLR0917  # a parameter of each kind
@@ -24,10 +32,16 @@ def get_jobs(  # noqa: PLR0917  # a parameter of each kind
     either: int | str = 0,
     text: str = "",
     plain=None,
-    odd: list[int] | None = None,
     anything: Any = None,
+    colour: Colour | None = None,
+    ids: list[int] | None = None,
+    names: Iterable[str] = (),
 ):
     """Stand for a source."""
+
+
+def of_defaults(number=3, share=0.5, quick=True, since=dt.date(2024, 1, 1), text="", nothing=None, several=(), **more):
+    """Stand for a source without annotations."""
 
 
 @pytest.mark.parametrize(
@@ -37,7 +51,8 @@ def get_jobs(  # noqa: PLR0917  # a parameter of each kind
         ("since", "2024-01-01", dt.date(2024, 1, 1)), ("place", "a/b", pathlib.Path("a/b")),
         ("at", "2024-01-01T10:00", dt.datetime(2024, 1, 1, 10)),  # noqa: DTZ001  # the text has none
         ("price", "1.10", decimal.Decimal("1.10")), ("either", "7", 7), ("either", "seven", "seven"),
-        ("text", "10", "10"), ("plain", "10", "10"), ("odd", "1", "1"), ("anything", "10", "10"),
+        ("text", "10", "10"), ("plain", "10", "10"), ("anything", "10", "10"),
+        ("colour", "RED", Colour.RED), ("colour", "r", Colour.RED),
     ],
 )  # fmt: skip
 def test_values_have_the_type_that_is_annotated(name, text, value):
@@ -48,11 +63,20 @@ def test_values_have_the_type_that_is_annotated(name, text, value):
     assert type(found) is type(value)
 
 
-@pytest.mark.parametrize(("name", "text"), [("limit", "ten"), ("limit", "1.5"), ("quick", "perhaps"), ("since", "x")])
+@pytest.mark.parametrize(
+    ("name", "text"), [("limit", "ten"), ("limit", "1.5"), ("quick", "perhaps"), ("since", "x"), ("colour", "blue")]
+)
 def test_what_is_no_such_value_is_refused(name, text):
     """With the word, the function and the type."""
     with pytest.raises(UsageError, match=rf"{name}={text} cannot be passed to get_jobs, .* is of the type \w+"):
         converted(get_jobs, {name: text})
+
+
+@pytest.mark.parametrize(("function", "name"), [(get_jobs, "ids"), (get_jobs, "names"), (of_defaults, "several")])
+def test_a_text_is_not_taken_for_several_values(function, name):
+    """``yield from ids`` would run a job for each of its characters, and "All done"."""
+    with pytest.raises(UsageError, match=rf"{name}=1,2 cannot be passed to {function.__name__}, .* several values"):
+        converted(function, {name: "1,2"})
 
 
 def test_annotations_that_only_a_type_checker_knows_leave_texts():
@@ -67,10 +91,6 @@ def test_annotations_that_only_a_type_checker_knows_leave_texts():
 def test_texts_are_told_for_a_hint():
     """Those without an annotation are what surprises."""
     assert texts_of(get_jobs, {"plain": "10", "text": "10", "limit": 10}) == ["plain"]
-
-
-def of_defaults(number=3, share=0.5, quick=True, since=dt.date(2024, 1, 1), text="", nothing=None, **more):
-    """Stand for a source without annotations."""
 
 
 @pytest.mark.parametrize(
