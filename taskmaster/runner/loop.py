@@ -38,11 +38,11 @@ class Loop:
             return await result
 
         if self._runner is None:
-            from taskmaster.slave.worker.event_loop import LeftBehind
+            from taskmaster.slave.worker.event_loop import LeftBehind, made_runner
 
             left_behind = LeftBehind()
             self.problems = left_behind.problems
-            self._runner = asyncio.Runner()
+            self._runner = made_runner(result)
             self._runner.get_loop().set_exception_handler(left_behind.note)
             try:
                 asyncio.get_running_loop()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # a worker that awaits nothing does not load it
     import asyncio
 
-__all__ = ["EventLoop", "LeftBehind", "wait_for_left"]
+__all__ = ["EventLoop", "LeftBehind", "made_runner", "wait_for_left"]
 
 LATER_SECONDS = 5.0  # the end waits for calls that are due within this time; later ones may follow each other for ever
 
@@ -78,7 +78,7 @@ class EventLoop:
         Raises:
             BaseException: what the awaitable raised.
         """
-        runner = self._made()
+        runner = self._made(awaitable)
         if threading.get_ident() == self._owner:
             return self._complete(runner, _wait_for(awaitable))
         import asyncio
@@ -165,12 +165,10 @@ class EventLoop:
             loop.default_exception_handler({"message": "Exception in callback", "exception": exc})
             self._left_behind.add("a call that the loop has made", exc)
 
-    def _made(self) -> asyncio.Runner:
-        import asyncio
-
+    def _made(self, awaitable: Awaitable[Any]) -> asyncio.Runner:
         with self._lock:
             if self._runner is None:
-                self._runner = asyncio.Runner()
+                self._runner = made_runner(awaitable)
                 self._runner.get_loop().set_exception_handler(self._left_behind.note)
             return self._runner
 
@@ -180,6 +178,19 @@ class EventLoop:
                 # No daemon: the threads that are started in it would be daemons, too.
                 self._thread = threading.Thread(target=self._run_shared, args=(loop,), name="taskmaster-loop")
                 self._thread.start()
+
+
+def made_runner(awaitable: Awaitable[Any]) -> asyncio.Runner:
+    """Return a runner for the first that is awaited, in the thread that has called it.
+
+    A plain function that calls ``asyncio.ensure_future()`` has Python make a loop for this thread,
+    up to 3.13, and what it gives can be awaited in that loop alone: then it is the one.
+    """
+    import asyncio
+
+    if asyncio.isfuture(awaitable) and not (loop := awaitable.get_loop()).is_running() and not loop.is_closed():
+        return asyncio.Runner(loop_factory=lambda: loop)
+    return asyncio.Runner()
 
 
 def _is_loops(module: Any) -> bool:

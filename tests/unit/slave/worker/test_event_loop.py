@@ -67,6 +67,16 @@ def test_what_is_awaited_raises_where_it_was_asked_for(loop: EventLoop) -> None:
     assert isinstance(raised, ValueError)
 
 
+def test_a_task_of_the_loop_that_python_has_made_for_the_thread_is_awaited_in_it() -> None:
+    """``asyncio.ensure_future()`` in a plain function makes that loop, up to Python 3.13."""
+    loop, of_thread = EventLoop(), asyncio.new_event_loop()
+
+    assert loop.run(of_thread.create_task(running())) is of_thread
+    assert loop.run(running()) is of_thread
+    loop.close(0.0)
+    assert of_thread.is_closed()
+
+
 def test_nothing_is_awaited_and_no_loop_is_made() -> None:
     """A worker of plain functions loads no asyncio."""
     loop = EventLoop()
