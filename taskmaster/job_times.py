@@ -69,7 +69,7 @@ class JobTimes(NamedTuple):
         """Check and rebuild what ``to_wire`` gave; the sender is not trusted.
 
         Raises:
-            ValueError: It is none.
+            ValueError: The value cannot be one.
         """
         if not value:
             return NO_TIMES

@@ -60,7 +60,7 @@ def check_row_security(queryset: ReadableQuerySet, patience: float) -> None:
         hidden = f"Row-level security is active on {table} for this role: rows that its policies hide are left out"
         if not wanted:
             raise UsageError(
-                f"{hidden} without a word. Connect, here and in the workers, as a role that sees all rows (the table's "
+                f"{hidden} silently. Connect, here and in the workers, as a role that sees all rows (the table's "
                 "owner, unless FORCE ROW LEVEL SECURITY is set, or one with BYPASSRLS). If just the rows that the "
                 "policies show are wanted, say so in DATABASES: 'OPTIONS': {'options': '-c row_security=on'}."
             )

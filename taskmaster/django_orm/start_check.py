@@ -51,7 +51,7 @@ def check() -> None:
     """Check that other connections see the same rows as this thread's connections.
 
     Raises:
-        UsageError: they would not.
+        UsageError: they would see other rows.
     """
     _check_wrappers()
     for connection in _opened():
@@ -117,8 +117,8 @@ def _check_wrappers() -> None:
         if own is not None:
             raise UsageError(
                 f"The run was started inside of execute_wrapper({own}) of the connection {connection.alias!r}, and it "
-                "reads and writes with connections of its own, whose statements that would not see, or stop. Give it "
-                "to each connection (the signal connection_created), or use it in get_jobs and in the callback, and "
+                "reads and writes with connections of its own, whose statements do not go through that wrapper. Give "
+                "it to each connection (the signal connection_created), or use it in get_jobs and in the callback, and "
                 f"start the run without it; or {IN_THIS_PROCESS}."
             )
 
@@ -183,7 +183,7 @@ def _check_session(connection: Any) -> None:
     if decisive is not None:
         raise UsageError(
             f"The connection {connection.alias!r} has {decisive} = {told.get(decisive)!r}, and a new one has "
-            f"{plain.get(decisive)!r}: the run reads and writes with connections of its own, and would do so to other "
+            f"{plain.get(decisive)!r}: the run reads and writes with connections of its own, which would see other "
             "rows. Set it for each connection (OPTIONS, or the signal connection_created), or in get_jobs and in the "
             f"callback, and start the run without it; or {IN_THIS_PROCESS}."
         )

@@ -85,10 +85,10 @@ def _end_with(origin: Origin) -> None:
 
 
 def _check_executor(name: str, executor: Any) -> None:
-    """Check that something is an executor, as far as it can be seen.
+    """Check that a value has the methods of an executor.
 
     Raises:
-        UsageError: It is none.
+        UsageError: It has not.
     """
     if not isinstance(executor, type) and all(callable(getattr(executor, one, None)) for one in NEEDED):
         return

@@ -82,7 +82,7 @@ def reached_from(scheduler: str, listening: Address, advertise: str | None) -> A
 
     Args:
         scheduler: The engine's; "" where it is on this machine.
-        listening: Where the master listens.
+        listening: The master's address.
         advertise: As ``--advertise``.
 
     Raises:

@@ -46,7 +46,7 @@ class Checkpointer(threading.Thread):
     """Writes checkpoints.
 
     Args:
-        store: where to.
+        store: the store of the state.
         broker: knows which job is where.
         lock: guards the broker.
         identity: tells jobs apart.

@@ -45,7 +45,7 @@ class Condition:
         broker: Which job is where.
         throttle: What holds the handing out back.
         reader: How the reading goes.
-        source: Where jobs come from.
+        source: The source of the jobs.
         standing: Names jobs.
         steering: What an operator has changed.
 

@@ -42,7 +42,7 @@ def remarks(source: Source, summary: Summary, checks: JobChecks, *, over: bool) 
     """Return sentences for a person.
 
     Args:
-        source: where the jobs came from.
+        source: the source of the jobs.
         summary: the run as it is now.
         checks: have looked at the jobs.
         over: the run has come to its end.

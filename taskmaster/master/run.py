@@ -63,7 +63,7 @@ class Run:
     """One session of a run.
 
     Args:
-        source: where jobs come from.
+        source: the source of the jobs.
         store: where checkpoints go; opened by the caller, closed by the caller.
         record: the run as the store remembers it.
         identity: tells jobs apart.

@@ -145,7 +145,7 @@ class RunStatus:
         """Return the summary of the run as it would be if the run ended now.
 
         Args:
-            location: where the state is.
+            location: the path of the state.
         """
         snapshot = self.snapshot()
         return Summary(

@@ -73,7 +73,7 @@ class Skew:
 
         Args:
             info: its hello; what is missing in it is not known.
-            name: how it is called.
+            name: its name.
             is_connected: says whether the slave of a session is connected; others do not count.
         """
         session, code, callback, file = (_text(info, name) for name in ("session", "code", "callback", "place"))

@@ -25,7 +25,7 @@ class Summary:
         failed: those of them that failed.
         settled_here: jobs settled in this session.
         elapsed: seconds of this session.
-        state: where the state is.
+        state: the path of the state.
         left_out: why the run, which was resumed, leaves jobs out; "" if nothing speaks for that.
         expected: how many jobs were expected; None where nobody has counted them.
     """

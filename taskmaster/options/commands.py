@@ -36,7 +36,7 @@ def _check_lease(option: str, value: Any) -> None:
 
 
 def failure_budget(value: int | str | None, option: str = "--max-failures") -> tuple[int | None, float | None]:
-    """Return what ``--max-failures`` allows, as a number of jobs and as a fraction; one is None.
+    """Return what ``--max-failures`` allows, as a number of jobs and as a fraction; None: no limit.
 
     Raises:
         UsageError: The value is neither.

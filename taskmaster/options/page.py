@@ -59,7 +59,7 @@ class PageOptions:
         """Check that the options go together.
 
         Raises:
-            UsageError: They do not.
+            UsageError: Some exclude each other, or one needs another.
         """
         for option, given in (
             ("--web-readonly", self.web_readonly),

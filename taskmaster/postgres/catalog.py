@@ -117,7 +117,7 @@ def _say_filtered(table: str, *, allowed: bool) -> None:
         logger.warning("%s, as row_security=on says.", hidden)
         return
     raise UsageError(
-        f"{hidden} without a word. Connect, here and in the workers, as a role that sees all rows (the table's owner, "
+        f"{hidden} silently. Connect, here and in the workers, as a role that sees all rows (the table's owner, "
         "unless FORCE ROW LEVEL SECURITY is set, or one with BYPASSRLS). If just the rows that the policies show are "
         "wanted, say so in the DSN: options='-c row_security=on'."
     )
@@ -130,7 +130,7 @@ def _check(reading: SourceConnection, oid: int, table: Table, *, unique: bool) -
         if column.nullable:
             raise UsageError(
                 f"The column {column.name} of {table.quoted} may be NULL, and a row without a key would be left out "
-                "without a word. Mend it with the following, which locks the table while it is read once "
+                "silently. Mend it with the following, which locks the table while it is read once "
                 f"(docs/postgres.rst has a way around that): ALTER TABLE {table.quoted} "
                 f"ALTER COLUMN {column.quoted} SET NOT NULL"
             )

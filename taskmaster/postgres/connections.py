@@ -142,7 +142,7 @@ def _warn_of_hidden_rows(connection: Any) -> None:
         _said_filtered.add(tables)
         logger.warning(
             "row-level security is active for this worker's role on %s: rows that its policies hide are left out "
-            "without a word; options='-c row_security=off' in the DSN makes that an error, and row_security=on says "
+            "silently; options='-c row_security=off' in the DSN makes that an error, and row_security=on says "
             "that it is wanted",
             tables,
         )

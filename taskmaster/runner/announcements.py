@@ -35,7 +35,7 @@ class Announcements:
     """Says how a run begins and ends.
 
     Args:
-        console: Where it is said.
+        console: Prints the messages.
         store: The run's state.
     """
 

@@ -129,7 +129,7 @@ def readable(what: str, answer: Any, host: str, release: str = "") -> Any:
     Args:
         what: What the master was asked for: "steer", "failures", or what is looked at.
         answer: What it has said.
-        host: Where it is.
+        host: The address of the master.
         release: The version that it has told; "" for none.
 
     Raises:
@@ -150,10 +150,11 @@ def readable(what: str, answer: Any, host: str, release: str = "") -> Any:
 
 @contextlib.contextmanager
 def making_sense_of(host: str) -> Iterator[None]:
-    """Say that a master's answers are no sense, where much is made of them together.
+    """Turn errors about the shape of a master's answers, in the ``with`` block, into a
+    ConnectError.
 
     Raises:
-        ConnectError: They are none.
+        ConnectError: An answer has not the shape that the block expects.
     """
     try:
         yield

@@ -143,8 +143,8 @@ class BadEnds:
             return
         if problem := self._write():
             self._console.say(
-                "That workers have ended could not be written into the state: the next start will say that it is not "
-                f"known how they did. {problem}"
+                "The end of the workers could not be written into the state: the next start will say that it is not "
+                f"known. {problem}"
             )
 
     def _write(self) -> str:

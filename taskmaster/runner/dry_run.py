@@ -37,7 +37,7 @@ def preview(source: Source, identity: JobIdentity, count: int, state: str) -> Su
     """Look at the first jobs of a source.
 
     Args:
-        source: Where jobs come from.
+        source: The source of the jobs.
         identity: Tells them apart.
         count: How many jobs to look at.
         state: A sentence about the run's state.
@@ -79,7 +79,7 @@ def resume_point(path: Path, identity: RunIdentity, target: str, *, adopt: bool 
     Args:
         path: The state file, which need not be there.
         identity: What it has to belong to.
-        target: How messages call that.
+        target: Its name in messages.
         adopt: A state of another run would be taken over.
 
     Raises:

@@ -97,8 +97,8 @@ class EngineChoice:
     def _refuse_scheduler(self) -> None:
         if self.options.scheduler:
             raise UsageError(
-                f"--scheduler={self.options.scheduler} is the address of an engine's scheduler, and what makes the "
-                "executor knows where that is: leave --scheduler out."
+                f"--scheduler={self.options.scheduler} is the address of an engine's scheduler, which the function of "
+                "an executor has itself: leave --scheduler out."
             )
 
 

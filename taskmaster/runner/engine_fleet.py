@@ -33,7 +33,7 @@ def run_fleet(  # what a slave needs, each once
     """Keep slaves on an engine until the run is over, or a signal comes; return the exit code.
 
     Args:
-        target: Where the callback is.
+        target: The target of the callback.
         options: The command's.
         address: Where the master is, also for the engine's workers.
         code: Digest of the callback's file.

@@ -147,7 +147,7 @@ class EngineSpec:
 
         Args:
             loaded: What is run.
-            listening: Where the master listens.
+            listening: The master's address.
             key: The shared key.
             write: Prints a line above the progress, to the stream given.
         """
@@ -176,7 +176,7 @@ def task_of(
     Args:
         run: Name of the fleet.
         target: What the slave is to run, as this machine names it.
-        address: Where it reaches the master.
+        address: The address at which it reaches the master.
         key: The shared key.
         code: Digest of the callback's file.
         options: The command's.

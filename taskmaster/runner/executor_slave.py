@@ -42,9 +42,9 @@ def run_executor_slave(
     """Run the slave to its end; return the exit code.
 
     Args:
-        target: Where the callback is.
+        target: The target of the callback.
         options: The command's.
-        address: Where the master is.
+        address: The address of the master.
         code: Digest of the callback's file.
         key: Gives the shared key, which stays here.
         log: Shows what the slave says; None: standard error alone does.

@@ -153,7 +153,7 @@ class InProcessSlave:
 
     Args:
         callbacks: What is called.
-        server: Where the service is.
+        server: The server of the service.
         read: Reads some of the source in this thread; gives False if there is no room or no more.
         batch: Jobs in a batch; None: chosen by how long the jobs take.
         grace: Seconds that the job that runs has to end after the first signal.

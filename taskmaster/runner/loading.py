@@ -60,10 +60,10 @@ class LoadedRun:
     """What is run.
 
     Attributes:
-        source: Where jobs come from.
+        source: The source of the jobs.
         identity: Tells jobs apart.
         hooks: What the user has named as ``throttle``.
-        name: How messages call the run.
+        name: The name of the run in messages.
         known: What the state has to belong to, and where it is by default.
         stateless: Why no state is kept if nobody names one, as a sentence; "" if one is.
         given: The objects that a script gave, callback and jobs; empty for a command.

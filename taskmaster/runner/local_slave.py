@@ -89,7 +89,7 @@ class LocalSlaveSpec:
 
         Args:
             loaded: What is run.
-            address: Where the master is.
+            address: The address of the master.
             key: The shared key.
             write: Prints a line of the callbacks above the progress, to the stream given.
         """

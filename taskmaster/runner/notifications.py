@@ -33,7 +33,7 @@ class Notifications:
     """Sends the events of a run to all notifiers.
 
     Args:
-        notifiers: Where events are sent.
+        notifiers: The notifiers that events are sent to.
         on: The names of those that are.
         about: Fields that are added to each event: the state's file, and the command that resumes.
         failed: Jobs that had failed before this session.

@@ -48,7 +48,7 @@ class ServedPage:
     """The child process that serves the page. It runs within a ``with`` block, or until ``close``.
 
     Args:
-        plan: Where it is served.
+        plan: The address of the page, and how it is protected.
         answer: Does what the page asks for: called with "look" or "steer", and the arguments.
         state: Path of the run's state, with which the tokens are kept; "" to keep none.
         facts: See ``PageInstructions``.
@@ -260,7 +260,7 @@ def start_page(plan: PagePlan, answer: Callable[..., Any], store: Store, slave: 
     """Return the page of a run that begins.
 
     Args:
-        plan: Where it is served.
+        plan: The address of the page, and how it is protected.
         answer: Does what the page asks for.
         store: The run's state.
         slave: The command that starts a slave; "" if one was brought along.

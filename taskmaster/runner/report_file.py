@@ -158,7 +158,7 @@ def report_of_master(host: str, key: str | None, key_file: str | None, path: str
     """Return the report of a run that goes on.
 
     Args:
-        host: Where its master is.
+        host: The address of the master.
         key: The shared key.
         key_file: A file with it.
         path: Its state, where that is known.

@@ -17,7 +17,7 @@ def slave_command(options: MasterOptions, target: str | None, address: Address) 
     Args:
         options: The options of the master.
         target: What slaves run; None if that has no name.
-        address: Where the master listens.
+        address: The address of the master.
     """
     host = socket.gethostname() if address.is_everywhere else address.host
     parts = ["tm-slave", target or "MODULE:FUNCTION", f"--host={Address(host, address.port)}"]

@@ -26,8 +26,8 @@ class SlaveConfig:
     """What a slave does, and how; durations in seconds.
 
     Attributes:
-        target: Where the callback is.
-        address: Where the master is.
+        target: The target of the callback.
+        address: The address of the master.
         processes: How many workers there are.
         threads: How many jobs each of them runs at once, if the callback is a plain function.
         concurrency: How many jobs each of them runs at once, if it is a coroutine function.

@@ -28,7 +28,7 @@ class Connector:
     """Makes connections to one master.
 
     Args:
-        address: Where the master is.
+        address: The address of the master.
         key: Gives the key, asked before each attempt; None if there is none (yet).
         selector: The supervisor's.
         connected: Called in the supervisor's thread with a new connection.

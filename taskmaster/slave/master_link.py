@@ -131,7 +131,7 @@ class MasterLink:
     """One slave's link to its master.
 
     Args:
-        address: Where the master is.
+        address: The address of the master.
         key: Gives the key, asked before each attempt to connect; None if there is none (yet).
         facts: What the slave says of itself.
         selector: The supervisor's.

@@ -119,7 +119,7 @@ class BoundedSource(ABC):
         """Check that a key from an earlier session is a key of this source.
 
         Raises:
-            UsageError: It is not.
+            UsageError: It is a key of another source.
         """
 
     @abstractmethod

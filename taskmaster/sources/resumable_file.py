@@ -345,7 +345,7 @@ class ResumableFile:
         """Check that the file still begins with the content that was read.
 
         Raises:
-            SourceError: It does not.
+            SourceError: That content has changed.
         """
         position, crc, _ = self.at
         with self.path.open("rb") as again:

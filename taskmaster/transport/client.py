@@ -48,7 +48,7 @@ def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterCo
 
     Args:
         host: name or address; each address of a name is tried.
-        port: where the master listens.
+        port: the port of the master.
         key: the shared key.
         timeout: seconds for all of it.
 

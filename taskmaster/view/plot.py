@@ -116,7 +116,7 @@ def picture(found: Sequence[Sequence[Any]], marks: Sequence[Mark], when: Callabl
 
     Args:
         found: As ``points`` gives them.
-        marks: Who changed what.
+        marks: The changes to mark.
         when: Shows a time of a plot of this length in seconds, in a few characters.
     """
     if len(found) < 2:  # a line has two ends

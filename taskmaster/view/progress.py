@@ -81,8 +81,8 @@ class Progress:
     Args:
         mode: A ``ProgressMode``, of which JSON goes to ``out``; or "auto", which is a bar on a
             terminal and lines elsewhere.
-        stream: Where people read.
-        out: Where programs read.
+        stream: The stream for people.
+        out: The stream for programs.
         clock: Monotonic seconds.
         slave_command: The command that starts a slave, shown while there is none; "" if the run
             brings its own slave.

@@ -52,7 +52,7 @@ class Batch:
     Attributes:
         first: position of the first job.
         jobs: the jobs as the source yielded them, or a ``ParkedJob`` each where they were not read.
-        kind: where they come from.
+        kind: the origin of the jobs.
         separate: they are pickled one by one, because pickling or unpickling them together failed.
         alone: the job was running among others when its worker died: it runs with nothing beside
             it.

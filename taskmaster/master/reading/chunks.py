@@ -52,7 +52,7 @@ class Chunks:
         lock: guards the broker.
         identity: tells jobs apart.
         checks: is told what is wrong with the jobs.
-        name: how messages call the source.
+        name: the name of the source in messages.
     """
 
     def __init__(

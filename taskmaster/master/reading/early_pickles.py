@@ -35,7 +35,7 @@ class EarlyPickles:
     """Pickles jobs as soon as they are yielded, if the source changes them afterwards.
 
     Args:
-        name: how messages call the source.
+        name: the name of the source in messages.
         identity: tells jobs apart.
 
     Attributes:

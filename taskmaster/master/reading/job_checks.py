@@ -69,7 +69,7 @@ class JobChecks:
         """Watch the order of the keys from now on.
 
         Args:
-            name: how messages call the source.
+            name: the name of the source in messages.
             order: a new one, which knows at most the key after which the source was to go on.
         """
         self._name, self._order = name, order
@@ -110,7 +110,7 @@ class JobChecks:
         stopped; return what is still to be compared, which is nothing.
 
         Args:
-            name: how messages call the source.
+            name: the name of the source in messages.
             said: what was said of that one, "" if nothing was.
             came: the same of this one, "" if none has come.
         """

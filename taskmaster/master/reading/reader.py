@@ -56,7 +56,7 @@ class Reader(threading.Thread):
     """Fills the broker's queue.
 
     Args:
-        source: where jobs come from.
+        source: the source of the jobs.
         broker: whose queue is filled.
         lock: the master's lock, which guards the broker.
         identity: tells jobs apart.

@@ -37,7 +37,7 @@ class Source:
         jobs: an iterable, an object with ``iterate(last)``, or a callable that returns one of them.
         arguments: keyword arguments for the callable.
         count: the user's ``count_jobs``, if there is one.
-        name: how messages call it.
+        name: its name in messages.
         texts: arguments that are texts because nothing says what else they are.
 
     Raises:

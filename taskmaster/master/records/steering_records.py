@@ -100,8 +100,8 @@ class TrailRow(NamedTuple):
         peer: The address that the master has seen; "" where nobody asked over the network.
         via: With what: "tm-ctl", "script", "web", or "master".
         reason: Why, in the operator's words.
-        before: How it was.
-        after: How it is.
+        before: The value before the change.
+        after: The value after it.
     """
 
     seq: int

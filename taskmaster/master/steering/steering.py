@@ -72,7 +72,7 @@ class Steering:
         run: The id of the run; "" if requests are not asked for it.
 
     Attributes:
-        trail: Who changed what.
+        trail: The trail of changes.
         live: What is in force, by name.
         lost: Changes of an earlier session that could not be put in force again, with why.
         applied: How often each command was applied in this session.

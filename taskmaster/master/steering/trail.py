@@ -88,8 +88,8 @@ class Trail:
             at: When (seconds since the epoch).
             request: What was asked for, by whom and why.
             peer: The address that it came from.
-            before: How it was.
-            after: How it is.
+            before: The value before the change.
+            after: The value after it.
         """
         by = (request.user, request.host, peer, request.via)
         return self._add(at, str(request.command), *by, request.reason, before, after)

@@ -107,7 +107,7 @@ class History:
         self._changes = 0
         self._latest = list(known[-1].values()) if known else []
         self._unwritten: list[MinuteRow] = []
-        self._moment: MinuteRow | None = None  # the newest row, while another one will take its begin
+        self._moment: MinuteRow | None = None  # the newest row, until another one replaces it
         self._over: list[int] = []  # the times of those that the state may have, and that are over
         for row in known:
             values = row.values()
@@ -160,7 +160,7 @@ class History:
             self._keep([at, float(settled), float(failed), *self._latest[3:]])
 
     def _keep(self, values: Sequence[float]) -> MinuteRow:
-        """Keep a row for the state, in begin of that of a former moment; return it."""
+        """Keep a row for the state, instead of that of a former moment; return it."""
         if self._moment is not None:
             self._over.append(self._moment.at)
             self._unwritten = [row for row in self._unwritten if row is not self._moment]

@@ -125,7 +125,7 @@ class Forwarder:
 
     Args:
         source: The read end of the pipe.
-        output: Where its lines go.
+        output: The stream for its lines.
     """
 
     def __init__(self, source: int, output: Output) -> None:

@@ -38,8 +38,8 @@ class ConcurrentJobs:
     """The batches at work and what has become of their jobs. Not thread-safe; no waiting.
 
     Args:
-        scoreboard: where it is published.
-        sender: where the end of a batch is said.
+        scoreboard: the shared memory for the positions.
+        sender: sends the end of a batch.
     """
 
     def __init__(self, scoreboard: Scoreboard, sender: MessageSender) -> None:

@@ -25,7 +25,7 @@ def keep_children_out(descriptor: int, scoreboard: Scoreboard, loop: EventLoop) 
 
     Args:
         descriptor: the socket's.
-        scoreboard: where this process publishes its position.
+        scoreboard: the shared memory for the positions.
         loop: the loop in which this process awaits things.
     """
     scoreboard.keep_from_children()

@@ -158,7 +158,7 @@ class Calls:
     Attributes:
         handle: the callback.
         results: looks at what the callback returns.
-        scoreboard: where the position is published.
+        scoreboard: the shared memory for the positions.
         sender: says how a job and a batch have ended.
     """
 

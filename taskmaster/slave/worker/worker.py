@@ -67,8 +67,8 @@ def work(
 
     Args:
         channel: the socket to the supervisor.
-        scoreboard: where the position is published.
-        buffers: where the batches are that are not sent through the channel.
+        scoreboard: the shared memory for the positions.
+        buffers: the shared memory of batches that are not sent through the channel.
         callbacks: what the fork server holds, None to load the target of ``spec``.
         spec: what the worker needs to know.
         loop: where things are awaited; this thread's.

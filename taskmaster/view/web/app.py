@@ -58,7 +58,7 @@ class PageRequest(NamedTuple):
         path: Without the query.
         query: Its parameters.
         headers: By their names in small letters.
-        visitor: Who asks.
+        visitor: The kind of visitor that asks.
         host: The address that it came from.
         receive: Gives its body.
     """

@@ -72,7 +72,7 @@ class Belonging(NamedTuple):
         Args:
             state: the state file, links resolved.
             identity: the identity of the run that wants the state.
-            target: how messages call that run.
+            target: the name of that run in messages.
             adopt: take the state over, whatever it belongs to.
 
         Returns:

@@ -200,7 +200,7 @@ def see_that_it_is_there(path: Path, opened: os.stat_result | None) -> None:
     """Refuse to write to a file that has no name any more: it is lost with this process.
 
     Args:
-        path: where the file was.
+        path: the path that the file had.
         opened: what was opened there; None if nothing was.
 
     Raises:

@@ -136,11 +136,11 @@ def check_lock(state: Path, path: Path, descriptor: int, *, made: bool) -> None:
 
 
 def check_made(state: Path, about: os.stat_result) -> None:
-    """Check a file that this process has just made beside a state: the file system may not keep
-    owners or permissions.
+    """Check that the file system keeps owners and permissions, by a file that this process has just
+    made beside a state.
 
     Raises:
-        StateRefused: it does not.
+        StateRefused: it does not keep them.
     """
     where = f"The state {state} cannot be kept there: the file system of {state.parent}"
     if not is_trusted(about.st_uid):

@@ -78,7 +78,7 @@ class SqliteStore:
         Args:
             path: the file; links are followed, so that the lock is beside the file itself.
             identity: what the state has to belong to.
-            target: how messages call that.
+            target: its name in messages.
             reset: a state that cannot be resumed, because it is of an older version or its log is
                 lost, is put aside for a new one.
             adopt: let a state that belongs to something else belong to this run.

@@ -162,10 +162,10 @@ def check_failed(values: tuple[Any, ...]) -> None:
 
 
 def attempts_of(text: str) -> tuple[Attempt, ...]:
-    """Return the attempts that were written as this text.
+    """Return the attempts of a text from the state.
 
     Raises:
-        ValueError: they were not.
+        ValueError: the text is no list of attempts.
     """
     if text == "[]":
         return ()  # so it is for nearly all of a million parked jobs
