@@ -160,6 +160,8 @@ def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
     except Exception as exc:
+        if isinstance(exc.__cause__, KeyboardInterrupt):  # Python 3.11 wraps what comes while a class is made
+            return 128 + signal.SIGINT
         if invocation.debug:
             traceback.print_exc()
         given = _wrongly_given(exc)

@@ -534,6 +534,15 @@ def test_ctrl_c_where_nobody_listens_is_130(api, command):
     assert "Traceback" not in ended.err
 
 
+def test_ctrl_c_while_a_class_is_made_is_130_too(api, command):
+    """Python 3.11 gives it another name, which was told as an unexpected error."""
+    api.error = RuntimeError("Error calling __set_name__ on 'Field' instance")
+    api.error.__cause__ = KeyboardInterrupt()
+    ended = command("tm-run", "mod")
+
+    assert (ended.code, ended.err) == (130, "")
+
+
 def test_reader_who_goes_away_is_no_error_to_talk_about(api, command):
     """`tm-ctl runs x | head -1` is quiet."""
     api.error = BrokenPipeError(32, "Broken pipe")
