@@ -28,7 +28,7 @@ from multiprocessing import connection, managers, process
 from pathlib import Path
 
 import pytest
-from support.commands import wait_for
+from support.commands import free_port, wait_for
 
 from taskmaster.errors import AuthError, ConnectError, ListenError
 from taskmaster.transport import client, handshake, listener, server
@@ -855,8 +855,7 @@ def test_an_error_when_a_session_ends_is_no_end_of_the_server(master, caplog):
 
 def test_nobody_there_is_a_sentence():
     """Refused, unknown, impossible: each says what was dialled and what to check."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     for host in ["127.0.0.1", "no-such-host.invalid", "a" * 70, "localhost"]:
         with pytest.raises(ConnectError) as caught:
             client.connect(host, port, KEY)

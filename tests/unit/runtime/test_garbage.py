@@ -14,6 +14,7 @@ from taskmaster.runtime.garbage import FREEZE_SECONDS, MANY_BATCHES, Collector, 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
     """One that has left nothing behind."""
+    gc.unfreeze()  # what commands have set aside that another test has called here
     before = gc.get_threshold()
     found = Collector()
     yield found
