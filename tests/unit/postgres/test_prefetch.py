@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from taskmaster.postgres import prefetch
 from taskmaster.postgres.prefetch import ahead
 
 
@@ -30,8 +31,9 @@ def test_what_is_raised_comes_after_the_pages() -> None:
         next(found)
 
 
-def test_whoever_wants_no_more_ends_the_thread() -> None:
+def test_whoever_wants_no_more_ends_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, where that waits for room; what it has open is closed there, and nowhere else."""
+    monkeypatch.setattr(prefetch, "CLOSE_CHECK_SECONDS", 30.0)
     closed = []
 
     def pages() -> Iterator[int]:
