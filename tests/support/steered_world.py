@@ -54,10 +54,10 @@ class SteeredWorld(World):
 
     # -- as the service that steers ----------------------------------------------------------------
 
-    def news(self, *, finished: bool, place: str = "") -> News:
+    def news(self, *, finished: bool, successor: str = "") -> News:
         if finished:
             self.steering.forget()
-        return self.steering.news(place)
+        return self.steering.news(successor)
 
     def written(self, news: News) -> None:
         self.steering.written(news)
