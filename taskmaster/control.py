@@ -57,7 +57,7 @@ class Run:
 
         Args:
             reason: Why, for those who find the run paused.
-            duration: After which it goes on by itself, in seconds or like "10m".
+            duration: The time after which it resumes by itself, in seconds or like "10m".
         """
         arguments = {} if duration is None else {"for": str(duration)}
         return self._client.steer("pause", arguments, reason)
@@ -86,8 +86,8 @@ class Run:
         Args:
             slave: "host:pid", or a host, which means all slaves there.
             reason: Why.
-            stay: It stays connected, and idle.
-            undo: It gets jobs again.
+            stay: Whether it stays connected, and idle.
+            undo: Whether it gets jobs again.
         """
         flags = {name: "yes" for name, given in (("stay", stay), ("undo", undo)) if given}
         return self._client.steer("quiet", {"slave": slave, **flags}, reason)

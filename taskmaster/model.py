@@ -173,7 +173,7 @@ class Report(NamedTuple):
         end: How the batch ended, if it has.
         suspects: Indices that were running when the worker died, or that were given to the call.
         detail: How the worker died, as text ("crashed by SIGSEGV").
-        together: The suspects were given to one call.
+        together: Whether the suspects were given to one call.
         long: Indices of jobs that have been running long enough to be worth taking over by a master
             that is restarted.
         seconds: What the worker took for the batch, where it has finished.
@@ -269,9 +269,9 @@ class WireBatch(NamedTuple):
     Attributes:
         token: Names the lease in reports.
         count: How many jobs.
-        separate: ``blob`` is a pickled list of bytes, one pickle a job, instead of one pickled list
-            of jobs.
-        alone: Run nothing else in the same worker meanwhile.
+        separate: whether ``blob`` is a pickled list of bytes, one pickle a job, instead of one
+            pickled list of jobs.
+        alone: Whether to run nothing else in the same worker meanwhile.
         avoid: Process id of a worker that should not get it if there is another, 0 if any may.
         blob: Opened by the worker process alone: bytes, or whatever the transport takes or gives in
             their place.
@@ -339,7 +339,7 @@ class Answer(NamedTuple):
         state: What the slave is to do.
         pause: Seconds after which the slave asks again if it has asked for batches and got none, or
             else reports again if it has no reason to do so earlier.
-        batches: As many as the master had, at most as many as were asked for.
+        batches: The batches that are handed out, at most as many as were asked for.
         recalls: (token, keep): jobs of that lease from index ``keep`` on are wanted back if not
             started.
         stale: Tokens whose leases are no longer the slave's: what has not started of them is not

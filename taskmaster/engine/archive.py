@@ -115,7 +115,7 @@ def unpack(archive: Archive, base: Path) -> Path:
 
     Args:
         archive: Made by ``pack``.
-        base: A directory of this user's that nobody else can write to.
+        base: A directory that only this user can write to.
     """
     there = base / f"taskmaster-{archive.digest}"
     with zipfile.ZipFile(io.BytesIO(archive.content)) as content:

@@ -41,7 +41,7 @@ class BatchCall:
     """A batch that is to be run.
 
     Attributes:
-        host: What it is to be run in.
+        host: The host process to run it in.
         about: The run that it belongs to.
         lent: The batch, with its jobs.
     """

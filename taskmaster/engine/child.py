@@ -82,7 +82,7 @@ def run_slave_task(
         base: The directory for its files.
         threads: How many worker processes it has if its instructions do not say.
         wanted: Asked every now and then.
-        beside: It writes where the fleet does, which says why slaves have given up.
+        beside: Whether it writes where the fleet does, which says why slaves have given up.
     """
     worker = f"{socket.gethostname()}:{os.getpid()}"
     names = _running.setdefault(task.run, set())

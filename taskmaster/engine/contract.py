@@ -22,7 +22,7 @@ class EngineStanding:
 
     Attributes:
         workers: How many workers it has.
-        running: How many of our tasks run, as far as the engine says so.
+        running: How many of the run's tasks are running, by what the engine reports.
         withdrawable: Names of those of our tasks that certainly run nowhere yet.
         ended: What became of tasks since the last look, by name.
     """

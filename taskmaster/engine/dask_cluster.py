@@ -85,7 +85,7 @@ def _check_address(address: str) -> None:
 
     Raises:
         UsageError: Dask knows no such addresses.
-        ConnectError: No certificates are known for one that takes them, or they cannot be used.
+        ConnectError: The scheduler needs certificates, and there are none, or they cannot be used.
     """
     from distributed import Security
     from distributed.comm.registry import get_backend
@@ -293,7 +293,7 @@ class DaskCluster:
         """Return a client; a new one where the old one has given its scheduler up.
 
         Raises:
-            EngineGone: It was made by somebody else, who has closed it, or it has given up.
+            EngineGone: The client is closed, and is the user's own.
         """
         if self._client.status in ("closed", "closing") and self._own:
             self._client = self._connect()

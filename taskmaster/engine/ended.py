@@ -21,8 +21,8 @@ class Ended:
             it.
         worker: Which worker of the engine says so; "" if the engine itself does.
         said: The last lines that it wrote to its standard error, or what the engine says.
-        unusable: The engine's worker could not start it, and will not be able to.
-        lived: Seconds from its start to its end; 0 if it has none, or nobody knows.
+        unusable: Whether the engine's worker could not start it, and will not be able to.
+        lived: Seconds from its start to its end; 0 if it did not start, or if that is unknown.
     """
 
     code: int | None

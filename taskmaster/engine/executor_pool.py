@@ -74,7 +74,7 @@ class ExecutorPool:
 
     Args:
         executors: Gives the executor.
-        host: What the host process in each worker is told at its start.
+        host: The spec of the host process in each worker.
         host_ends: Hears how hosts end.
         most: Batches that the executor has at once, at most.
         in_flight: Accounts for what is held.

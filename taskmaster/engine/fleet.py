@@ -62,9 +62,9 @@ class Fleet:
     Attributes:
         run: Its name, which the tasks' names begin with.
         slaves: How many there should be; None: one for each worker of the engine.
-        over: A slave has ended well, so that no more are needed.
-        heard_end: One has heard that the run is over.
-        unfinished: Workers of one could not do at their end what was left to be done.
+        over: Whether a slave has ended well, so that no more are needed.
+        heard_end: Whether a slave has heard that the run is over.
+        unfinished: Whether workers of a slave could not end as they should.
         failure: Why the fleet gives up; "" if it does not.
         exit_code: The exit code of a command whose fleet has given up.
         last_problem: What a slave, or the engine, has said last of what went wrong.

@@ -56,7 +56,7 @@ def within(seconds: float, ask: Callable[[], Found], name: str) -> Found:
         name: The name of the thread.
 
     Raises:
-        TimeoutError: It has said nothing; nobody waits for it any more.
+        TimeoutError: No answer came in time.
     """
     said: list[Found] = []
     raised: list[BaseException] = []

@@ -34,9 +34,9 @@ class Upkeep:
     """Keeps a fleet.
 
     Args:
-        fleet: Says what is to be done.
+        fleet: Decides what is to be done.
         engine: Does it.
-        task: What each slave is told.
+        task: The task of each slave.
         write: Prints a line above the progress, to the stream given.
     """
 

@@ -49,7 +49,7 @@ class Guard:
         limit: The number that is just allowed, 0 or more.
         what: What it is a number of, for people: "replication lag".
         unit: What is written behind it: "s".
-        strict: The limit itself is too much already.
+        strict: Whether the limit itself is too much already.
 
     Attributes:
         value: What was read last; None if that is not known.

@@ -49,7 +49,7 @@ class ProbeReport:
 
         Args:
             seconds: For how long.
-            own: With a statement of the user's own.
+            own: Whether the probe is a statement of the user's own.
         """
         what = "Your statement" if own else "A transaction that reads one row"
         return f"{what}, {1 / PROBE_SECONDS:.0f} times a second for {seconds:g} s, to see what others feel of it now:"

@@ -54,7 +54,7 @@ class Checkpointer(threading.Thread):
         record: the run as it was at the start of this session.
         clock: monotonic seconds.
         completion: says which fraction of the work is settled; None: nothing can.
-        steers: What an operator has changed; None: nobody can.
+        steers: The changes of operators; None: the run cannot be steered.
 
     Attributes:
         took: Seconds that the last checkpoint took to be written.

@@ -62,7 +62,7 @@ class Dispatch:
         reports: takes what cannot be sent.
         took: called when jobs were handed out: there may be room in the queue.
         throttle: says whether jobs may be handed out now; None: always.
-        checks: looks at each job before it is handed out for the first time.
+        checks: checks each job before it is handed out for the first time.
         clock: monotonic seconds.
     """
 
@@ -121,7 +121,7 @@ class Dispatch:
         Args:
             slave: the slave.
             want: what it asked for.
-            fed: it got a batch.
+            fed: whether it got a batch.
         """
         if want.batches and not fed:
             now = self._clock()

@@ -27,10 +27,10 @@ class Ending:
         lock: guards the broker.
         reader: reads no more.
         checks: knows of a job that cannot be run.
-        view: is told why.
+        view: gets the reason.
         signals: what hurries the end.
         grace: Gives the seconds that running jobs have to end.
-        show: shows how the run stands, and waits a moment.
+        show: function that shows the run, and waits a moment.
     """
 
     def __init__(

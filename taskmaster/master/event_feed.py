@@ -40,7 +40,7 @@ class EventFeed:
 
     Args:
         record: The run as it was at the start of this session.
-        lock: Guards what is looked at.
+        lock: Guards the parts that are read.
         steers: Has the trail.
         reports: Know which slaves have come and gone, and what jobs have failed with.
         stall: Seconds without a settled job after which the run counts as stalled.
@@ -89,7 +89,7 @@ class EventFeed:
         """Tell how the session has ended; a second call says nothing.
 
         Args:
-            snapshot: How the run stands.
+            snapshot: The snapshot of the run.
             error: The error that ended it; None if all is done.
         """
         if self._ended:

@@ -97,9 +97,9 @@ class EventWatch:
         """Return what has happened.
 
         Args:
-            snapshot: How the run stands.
+            snapshot: The snapshot of the run.
             rows: New rows of the trail.
-            slaves: Slaves that have come or gone.
+            slaves: The slaves that have joined or left.
             kinds: What jobs have failed with, all of it.
         """
         done = snapshot.settled_here, snapshot.working, snapshot.share_here

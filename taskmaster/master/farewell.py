@@ -65,7 +65,7 @@ class Farewell:
             server: What slaves reach.
             view: Is told who is waited for.
             grace: Seconds that running jobs have to end.
-            over: Where the run is not over, only those are told that were started together with it.
+            over: Whether the run is over; if not, only the slave that was started with it is told.
         """
         own_slave, signals = self._own_slave, self._signals
         if not over:

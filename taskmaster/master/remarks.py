@@ -44,8 +44,8 @@ def remarks(source: Source, summary: Summary, checks: JobChecks, *, over: bool) 
     Args:
         source: the source of the jobs.
         summary: the run as it is now.
-        checks: have looked at the jobs.
-        over: the run has come to its end.
+        checks: have checked the jobs.
+        over: whether the run is over.
     """
     found, counted = source.remarks(), summary.expected
     if over and counted is not None and summary.settled < counted:

@@ -73,9 +73,9 @@ class Run:
         total: how many jobs there are, if the user said so.
         throttle: holds the handing out back; None: nothing does.
         skew: compares the slaves of the run.
-        by_turns: the source is read by ``read_here``, in no thread of its own.
-        settings: What can be set while the run goes on; None: nothing.
-        resume: The command that goes on with the run.
+        by_turns: whether the source is read by ``read_here``, in no thread of its own.
+        settings: The settings that can be changed in a running run; None: none.
+        resume: The command that resumes the run.
         stall: Seconds without a settled job after which the run counts as stalled.
 
     Attributes:

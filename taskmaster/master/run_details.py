@@ -55,7 +55,7 @@ class RunDetails:
         reports: Knows what slaves have done.
         refusals: Gives the number of slaves that were refused.
         incarnation: The incarnation of this master.
-        resume: The command that goes on with the run.
+        resume: The command that resumes the run.
 
     Attributes:
         history: The run's numbers over time.

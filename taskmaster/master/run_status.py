@@ -43,7 +43,7 @@ class RunParts:
         throttle: Says why nothing is handed out.
         completion: Says which fraction of the work is settled.
         record: The run as it was at the start of this session.
-        checks: Have looked at the jobs, and give their keys.
+        checks: Have checked the jobs, and give their keys.
         steers: What an operator has changed.
     """
 

@@ -81,12 +81,12 @@ class Service:
         status: gives what ``status()`` answers.
         failures: gives a page of the failed jobs, as ``Store.failed``.
         skew: compares the slaves of the run.
-        steers: Applies what an operator asks for; None: nobody can.
+        steers: Applies the requests of operators; None: the run cannot be steered.
         clock: monotonic seconds.
 
     Attributes:
-        over: the run is over, and every slave is told so.
-        met: a slave has been let in, so that it is told when the run is over.
+        over: whether the run is over, which every slave is told.
+        met: whether a slave was let in, which has to be told when the run is over.
         bad_ends: what workers of slaves that have left could not do at their end, a sentence each.
         unheard: names of the slaves that were there when the run was over and have not said goodbye
             since, by the id.

@@ -44,7 +44,7 @@ class Skew:
     """Compares the slaves of a run.
 
     Args:
-        strict: refuse a slave whose callback is not that of the others.
+        strict: whether to refuse a slave whose callback is not that of the others.
         code: digest of the callback's file where the master is; "" if there is none.
         callback: the module of the callback that belongs to the jobs; "" if none does.
         target: what slaves are started with, for the message.

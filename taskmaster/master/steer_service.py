@@ -99,7 +99,7 @@ class SteerService:
         steering: What is in force.
         work_time: For how long the session was at work, and for how long it was held.
         history: The numbers of the run over time.
-        exit_code: With which the session ends; None while it goes on.
+        exit_code: The exit code of the session; None while it goes on.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class SteerService:
         Args:
             hurry: Has the next checkpoint written soon.
             signals: End the run.
-            wake: Lets the run look at its signals.
+            wake: Function that makes the run check its signals.
             own_slave: The slave that belongs to the run; None if it has none.
             figures: What each slave has done.
             choice: Knows which failed jobs there are.
@@ -220,7 +220,7 @@ class SteerService:
         """Answer what is asked for.
 
         Raises:
-            ValueError: There is no such thing to look at.
+            ValueError: There is no such request.
         """
         known = self._looks.get(what) if isinstance(what, str) else None
         if known is None:
@@ -252,7 +252,7 @@ class SteerService:
         """Return settings, each with its value, default, source, and who changed it when.
 
         Args:
-            everything: All of them, and not those alone that matter most.
+            everything: Whether to return all of them, and not only the most important ones.
         """
         with self._lock:
             live = dict(self.steering.live)
@@ -316,7 +316,7 @@ class SteerService:
 
         Args:
             error: The error that ended it; None if all is done.
-            successor: Which job would have come next.
+            successor: The job that would have come next.
             left_out: Why the run leaves jobs out, which later sessions are to know.
         """
         if self.exit_code is not None:

@@ -27,7 +27,7 @@ class Summary:
         elapsed: seconds of this session.
         state: the path of the state.
         left_out: why the run, which was resumed, leaves jobs out; "" if nothing speaks for that.
-        expected: how many jobs were expected; None where nobody has counted them.
+        expected: how many jobs were expected; None if they were not counted.
     """
 
     run: str

@@ -102,8 +102,8 @@ class WhyFacts:
         unwritable: Why the state cannot be written; "" if it can.
         unwritable_seconds: For how long already.
         state_timeout: How long the run waits for it.
-        draining: The run is being ended.
-        hold: Who holds the run, since when and why; "" if nobody does.
+        draining: Whether the run is being ended.
+        hold: A text about the operator's hold: who, since when and why; "" if there is none.
         throttled: Why a guard, a throttle function or an outage holds it.
         slaves: Connected slaves.
         quiet: Who made all of them quiet; "" if any gets jobs.
@@ -111,24 +111,24 @@ class WhyFacts:
         workers: Their worker processes.
         resting: How many of these are on slaves that were made quiet and have no job any more.
         busy: How many have a job.
-        engine: How the engine that runs the slaves stands; "" if there is none.
+        engine: The standing of the engine that runs the slaves, as text; "" if there is none.
         refused: What the last slave that was refused was told; "" if none was.
         error: What the source raised; "" if it did not.
         source: What the source is called.
         source_seconds: For how long it has not given a job although there is room.
-        source_wanted: Workers wait for it.
-        span_full: Nothing more may be read.
+        source_wanted: Whether workers wait for it.
+        span_full: Whether nothing more may be read.
         span: How many jobs may be read beyond the watermark.
         longest: The job that has been running for longest, as text, with its slave; "" if none
             runs.
         longest_seconds: For how long.
-        alone: Nothing else is left to be handed out.
+        alone: Whether nothing else is left to be handed out.
         leased: Jobs handed out and not ended.
         waiting: Jobs that wait for another attempt.
-        crowded: Nothing more is read, because too many jobs wait to be handed out again.
+        crowded: Whether nothing more is read, because too many jobs wait to be handed out again.
         next_due: Seconds until the next of these; None if none waits.
-        rate: How the rate is said while it limits the run; "" otherwise.
-        pace: How the pace and the guards are said while they slow the run; "" otherwise.
+        rate: A text about the rate while it limits the run; else "".
+        pace: A text about the pace and the guards while they slow the run; else "".
         job_seconds: Within which half of the jobs end; None if that is not known.
         most_job_seconds: Within which 95 % of them do.
         queued: Jobs that can be handed out.

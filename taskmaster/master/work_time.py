@@ -49,8 +49,8 @@ class WorkTime:
         Args:
             now: Monotonic seconds.
             code: Why the run was no faster, as it was last found; None: as at the last call.
-            paused: An operator has held the run since the last call. The code is found once a
-                second: by it a shorter hold would not be counted, and the second after one would.
+            paused: Whether an operator has held the run since the last call. The code is found once
+                a second: by it a shorter hold would not be counted, and the second after one would.
         """
         self._code = code or self._code
         code = self._code

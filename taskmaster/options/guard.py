@@ -30,9 +30,9 @@ class _Kind(NamedTuple):
     """How a guard is written.
 
     Attributes:
-        make: Makes it of its limit, and of what stands behind the @.
-        where: What stands behind the @, "" if nothing does.
-        what: What the limit is, if it is more than one.
+        make: Function that makes the guard of its limit and the text behind the @.
+        where: The name of the text behind the @; "" if there is none.
+        what: The name of the limit in messages.
     """
 
     make: Callable[[str, str], Callable[[], str]]

@@ -66,12 +66,12 @@ class Option:
         help: What it does, as whole sentences.
         check: Refuses a value that is not allowed; None is allowed where it is the default.
         type: What a text of the command line is converted to: int, float or str; bool for a flag.
-        metavar: What stands for the value in the help.
+        metavar: The name of the value in the help.
         unset: What the default is, where that is None, for the help.
         choices: The values that are allowed, where they can be counted.
         read: Reads a text with a unit, such as ``2h``; scripts may give it as such a text, too.
         alone: The value that is meant by the option without a value; None: it needs one.
-        several: It may be given several times.
+        several: Whether it may be given several times.
         alias: A second spelling.
         environment: Whether the variable ``TASKMASTER_NAME`` is read.
         commands_only: Why scripts do not have it, as the end of a message; "" if they do.

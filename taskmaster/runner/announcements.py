@@ -116,7 +116,7 @@ class Announcements:
 
         Args:
             record: The run.
-            later: Jobs have come since its end was fixed.
+            later: Whether jobs were added after the end of the run was fixed.
         """
         if not later:
             return f"there is nothing new{self.after(record)}; --reset runs all again"

@@ -127,7 +127,7 @@ def readable(what: str, answer: Any, host: str, release: str = "") -> Any:
     """Return an answer that can be read.
 
     Args:
-        what: What the master was asked for: "steer", "failures", or what is looked at.
+        what: The request: "steer", "failures", or that of ``look``.
         answer: What it has said.
         host: The address of the master.
         release: The version that it has told; "" for none.

@@ -39,7 +39,7 @@ def preview(source: Source, identity: JobIdentity, count: int, state: str) -> Su
     Args:
         source: The source of the jobs.
         identity: Tells them apart.
-        count: How many jobs to look at.
+        count: How many jobs to show.
         state: A sentence about the run's state.
 
     Raises:
@@ -80,7 +80,7 @@ def resume_point(path: Path, identity: RunIdentity, target: str, *, adopt: bool 
         path: The state file, which need not be there.
         identity: What it has to belong to.
         target: Its name in messages.
-        adopt: A state of another run would be taken over.
+        adopt: Whether a state of another run would be taken over.
 
     Raises:
         StateRefused: The run would be refused because of it.

@@ -38,7 +38,7 @@ def run_fleet(  # what a slave needs, each once
         address: Where the master is, also for the engine's workers.
         code: Digest of the callback's file.
         key: Gives the shared key, None while there is none.
-        log: Shows what is said of the slaves.
+        log: Shows the messages about the slaves.
 
     Raises:
         TaskmasterError: The engine cannot be used, or no slave can work there.

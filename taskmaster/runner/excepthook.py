@@ -36,7 +36,7 @@ def for_scripts(*, debug: bool) -> Iterator[None]:
     catch them.
 
     Args:
-        debug: Show Taskmaster's own traceback of one that nobody catches.
+        debug: Whether to show Taskmaster's own traceback of an error that is not caught.
     """
     try:
         yield

@@ -34,7 +34,7 @@ def limits_of(options: MasterOptions, *, announced: bool) -> Limits:
 
     Args:
         options: The options of the command, checked.
-        announced: Slaves from elsewhere are awaited.
+        announced: Whether slaves from elsewhere are awaited.
     """
     most, fraction = failure_budget(options.max_failures)
     # A command that says how many jobs may fail wants them to fail, not to wait.
@@ -96,7 +96,7 @@ class SettingsOfRun:
 
     Args:
         options: The options of its command.
-        announced: Slaves from elsewhere are awaited.
+        announced: Whether slaves from elsewhere are awaited.
         named: The pace that the module names; None if it names none.
 
     Attributes:
@@ -142,7 +142,7 @@ class SettingsOfRun:
 
         Args:
             live: What was changed since the start, by name.
-            everything: All options of the command, and not those alone that matter most.
+            everything: Whether to return all options, and not only the most important ones.
         """
         found = []
         known = {one.name.replace("_", "-"): one for one in fields(self._options)}

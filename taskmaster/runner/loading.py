@@ -100,7 +100,7 @@ class LoadedRun:
 
         Args:
             state: Where the user wants it; None or "" for the default path.
-            existing: Its failed jobs are wanted, so that a run must have been there.
+            existing: Whether the state has to exist, as for ``--failed``.
 
         Raises:
             StateRefused: None has been there.
@@ -138,7 +138,7 @@ def load_target(
         arguments: The arguments of the function that yields jobs.
         get_jobs: Name of that function, if the target names none.
         handle_job: Name of the callback, if it is not the usual one.
-        local: Workers of this machine are started, so that there has to be a callback.
+        local: Whether workers of this machine are started, so that there has to be a callback.
 
     Raises:
         TargetError: It cannot be loaded, lacks a function, or has one that takes other arguments.
@@ -188,7 +188,7 @@ def _check_callback(module: ModuleType, slave_target: str, handle_job: str | Non
         module: The user's module.
         slave_target: What slaves are started with.
         handle_job: The name of the callback, if it is not the usual one.
-        local: Workers of this machine are started, so that there has to be one.
+        local: Whether workers of this machine are started, so that there has to be one.
     """
     callbacks = [name for name in ("handle_job", TOGETHER) if callable(getattr(module, name, None))]
     handle: Callable[..., Any] | None
@@ -226,7 +226,8 @@ def load_script(
         source: Made of that.
         identity: Tells jobs apart.
         hooks: What holds the run back.
-        plain: There is nothing but the callback, so that a worker can import it by its name.
+        plain: Whether there is nothing but the callback, so that a worker can import it by its
+            name.
     """
     slave_target = importable(callback) if plain else None
     stateless = ""

@@ -113,7 +113,7 @@ class LocalSlave:
     """A slave process on this machine.
 
     Args:
-        instructions: What the slave is told on its standard input.
+        instructions: The instructions that the slave reads from its standard input.
         write: Prints a line of the callbacks above the progress, to the stream given.
         fork_server: Control socket of a fork server that holds the callback, if there is one.
         prefork: The slave, where it was forked already.

@@ -18,7 +18,7 @@ class Loop:
     Where a loop runs in this thread already, as in a notebook, it is one of another thread.
 
     Attributes:
-        problems: A sentence for each task that has raised, and that nobody has waited for.
+        problems: A sentence for each task that has raised and was not awaited.
     """
 
     def __init__(self) -> None:

@@ -68,7 +68,7 @@ class Notifications:
         """Wait a moment until all events are sent.
 
         Args:
-            hurry: Whether somebody wants the end at once.
+            hurry: Whether to end at once.
         """
         deadline = time.monotonic() + self._seconds
         while any(one.busy for one in self._senders) and time.monotonic() < deadline and not hurry():

@@ -48,7 +48,7 @@ def dry_run(jobs: int, loaded: LoadedRun, state_path: Path | None, *, adopt: boo
         jobs: How many are shown.
         loaded: What would be run.
         state_path: The path of its state; None if it keeps none.
-        adopt: As ``--adopt`` says.
+        adopt: Whether ``--adopt`` was given.
     """
     from taskmaster.runner.dry_run import preview, resume_point
 
@@ -158,7 +158,7 @@ def also_shown(
     Args:
         view: Shows it on the console.
         run: The run.
-        on_progress: The function of a script that is told how it stands.
+        on_progress: The function of a script that is called with the status.
         metrics_file: The file for its metrics.
         page: Its page.
     """

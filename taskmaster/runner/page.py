@@ -111,7 +111,7 @@ class ServedPage:
         """Let the page show the end of the run, and end it.
 
         Args:
-            status: How the run stands at its end; None if that is not known.
+            status: The status of the run at its end; None if unknown.
         """
         with self._lock:
             if self._ended.is_set():
@@ -264,7 +264,7 @@ def start_page(plan: PagePlan, answer: Callable[..., Any], store: Store, slave: 
         answer: Does what the page asks for.
         store: The run's state.
         slave: The command that starts a slave; "" if one was brought along.
-        sampled: The state is a scratch one.
+        sampled: Whether the state is a scratch one.
     """
     is_kept = not sampled and not isinstance(store, MemoryStore)
     facts = {"resume": command_again(), "slave_command": slave, "state_path": store.location}

@@ -27,7 +27,7 @@ class Prefork(Forked):
     """The forked slave; it waits on its standard input to be told what to do.
 
     Attributes:
-        stdin: What it is told; when this is closed, the slave ends.
+        stdin: The pipe for its instructions; when it is closed, the slave ends.
         stdout: What its callbacks print.
         stderr: What its callbacks print as errors.
     """

@@ -24,7 +24,7 @@ class _Former:
 
     Attributes:
         given: Callback and jobs.
-        finished: The run has come to its end.
+        finished: Whether the run is over.
     """
 
     given: tuple[Any, ...]
@@ -40,7 +40,7 @@ def note_run(state: Path, given: tuple[Any, ...], *, finished: bool) -> None:
     Args:
         state: The state file.
         given: Callback and jobs; empty for a command.
-        finished: The run has come to its end.
+        finished: Whether the run is over.
     """
     if given:
         _formers[os.path.realpath(state)] = _Former(given, finished)
@@ -55,7 +55,7 @@ def refuse_repeated(state: Path, given: tuple[Any, ...], *, chosen: bool) -> Non
     Args:
         state: The state file.
         given: Callback and jobs; empty for a command.
-        chosen: Somebody has said that it is this state that is meant.
+        chosen: Whether the user has named this state, or has given it up.
 
     Raises:
         StateRefused: The run would be taken for the former one.

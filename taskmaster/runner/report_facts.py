@@ -43,7 +43,7 @@ def facts_of_master(look: Look, status: Mapping[str, Any], failed: Sequence[Fail
 
     Args:
         look: Asks it.
-        status: How the run stands.
+        status: The status of the run.
         failed: The first of the failed jobs.
     """
     kinds, kinds_left = _all_rows(look, "kinds", "kinds")
@@ -119,8 +119,8 @@ def conclusion(
     """Return how a session has ended, or that it goes on.
 
     Args:
-        status: How the run stands.
-        exit_code: The exit code of the command; None: it goes on, or that is not known.
+        status: The status of the run.
+        exit_code: The exit code of the command; None if it goes on, or if that is unknown.
         error: The error that ended the session; None if there was none.
         last: What was said of the end, as a sentence.
         left_out: Why the run has probably left jobs out, as a sentence; "" if it has not.

@@ -58,11 +58,11 @@ class ReportFile:
     """Writes a report at the end of its ``with`` block, which is a session, however that ends.
 
     Args:
-        path: The file; None: there is to be none.
+        path: The file; None: no report is written.
         run: The run.
         store: Its state.
         exit_code: The exit code of the command; None where an error says it.
-        sampled: It is a rehearsal, whose state is gone with it.
+        sampled: Whether it is a rehearsal, whose state is gone with it.
     """
 
     def __init__(

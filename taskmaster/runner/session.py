@@ -84,7 +84,7 @@ class RunSession:
             there is none.
         key: Gives the shared key; called after the slave's workers have been provided for, so that
             none of them has the key in its memory.
-        on_progress: Is told how the run stands, about once a second; None: nobody is.
+        on_progress: Function that gets the status about once a second; None: none.
     """
 
     def __init__(

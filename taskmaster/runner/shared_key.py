@@ -30,7 +30,7 @@ class SharedKey:
 
     Attributes:
         text: The key itself.
-        generated: Nobody gave it; slaves of this user on this machine find it.
+        generated: Whether it was made, and not given; slaves of this user on this machine find it.
     """
 
     text: str
@@ -41,7 +41,8 @@ class SharedKey:
 
         Args:
             port: The port of the master.
-            needed: Slaves have no other way to it, so that a home that cannot be written matters.
+            needed: Whether slaves have no other way to it, so that a home that cannot be written
+                matters.
 
         Raises:
             UsageError: It is needed and cannot be left.

@@ -18,7 +18,7 @@ def say_error(name: str, exc: TaskmasterError, *, debug: bool) -> None:
     Args:
         name: The name of the program.
         exc: The error.
-        debug: Show Taskmaster's own traceback, too.
+        debug: Whether to show Taskmaster's own traceback, too.
     """
     parts = shown(name, exc, debug=debug)
     # Where it is full, closed or not there, the exit code still says it.

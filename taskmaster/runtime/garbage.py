@@ -63,7 +63,7 @@ class Collector:
         """Let time pass.
 
         Args:
-            batches: How many are in hand, or parked.
+            batches: How many batches are handed out or parked.
             now: On the monotonic clock.
         """
         if self._former is None:

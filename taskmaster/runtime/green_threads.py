@@ -33,10 +33,10 @@ def check_master(where: str, *, workers: bool) -> None:
 
     Args:
         where: What has patched it, for messages.
-        workers: Worker processes are started.
+        workers: Whether worker processes are started.
 
     Raises:
-        TargetError: The run would stand still without a word.
+        TargetError: The run would hang.
     """
     library = patched()
     if library and (library != _EARLY or (workers and library == "eventlet")):

@@ -129,7 +129,7 @@ def _open(path: Path) -> int:
     own: what is logged would go to them, or into any file of this user's. A pipe is not waited for.
 
     Raises:
-        OSError: It cannot be written, or is somebody else's.
+        OSError: It cannot be written, or belongs to another user.
     """
     with suppress(FileNotFoundError):
         about = path.lstat()

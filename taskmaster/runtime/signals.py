@@ -33,12 +33,13 @@ class Signals:
 
     Args:
         notify: Called from the handler, to end a wait.
-        final: The process only ends afterwards: what comes then is ignored, so that its exit code
-            says how it went, and not that somebody wanted its end when it had come already.
+        final: Whether the process only ends afterwards: what comes then is ignored, so that its
+            exit code says how it went, and not that somebody wanted its end when it had come
+            already.
 
     Attributes:
         received: The number of the first signal, 0 while there is none.
-        repeated: Another signal came later.
+        repeated: Whether another signal came later.
     """
 
     def __init__(self, notify: Callable[[], None] | None = None, *, final: bool = False) -> None:
@@ -72,7 +73,7 @@ class Signals:
 
         Args:
             by: Who asks, in the place of the signal's name.
-            at_once: Do what a second signal does.
+            at_once: Whether to do what a second signal does.
         """
         if not self.received:
             self._asked_by = by

@@ -37,11 +37,11 @@ class SlaveConfig:
         wait: How long to wait for the master.
         grace: How long running jobs have after the first signal.
         path: Where else modules are looked for; the master's ``sys.path`` in a local run.
-        quiet: Say nothing of the slave's own; the master of a local run speaks for it.
+        quiet: Whether to say nothing of the slave's own; the master of a local run speaks for it.
         code: Digest of the callback's file, "" if that is not known.
         definition: Where the callback is defined that a script has given, "" if it is not compared.
-        elsewhere: It runs on an engine, which has only those of the user's files that travel with
-            it.
+        elsewhere: Whether it runs on an engine, which has only those of the user's files that
+            travel with it.
         fork_server: Control socket of a fork server that is there already.
         fork_server_process: That fork server, if it can be replaced; None if it alone holds the
             callback.
@@ -80,8 +80,8 @@ class Instructions(NamedTuple):
             None if it has none, or makes its own.
         exit_word: Descriptor, which it has inherited, to which it writes how it ends; None if it is
             not to.
-        marked: The lines in which it says why it gives up begin with ``GIVE_UP_MARK``: the command
-            that has started it repeats them once, however many slaves say the same.
+        marked: Whether the lines in which it says why it gives up begin with ``GIVE_UP_MARK``: the
+            command that has started it repeats them once, however many slaves say the same.
     """
 
     config: SlaveConfig

@@ -49,7 +49,8 @@ class ExchangeSchedule:
 
         Args:
             now: the time.
-            idle: a worker has none, which is a reason of its own unless the fleet is very large.
+            idle: whether a worker has none, which is a reason of its own unless the fleet is very
+                large.
         """
         return (idle and not self._patient) or now >= self._posted_at + self._gather
 
@@ -59,8 +60,8 @@ class ExchangeSchedule:
 
         Args:
             now: the time.
-            free: a worker can take a batch.
-            idle: a worker has none.
+            free: whether a worker can take a batch.
+            idle: whether a worker has none.
         """
         return free and not self.has_gathered(now, idle=idle and self.may_ask(now))
 
@@ -81,8 +82,8 @@ class ExchangeSchedule:
         Args:
             now: the time.
             lease: seconds after which the master gives a silent slave up.
-            working: there are batches in flight.
-            resting: a worker rests.
+            working: whether there are batches in flight.
+            resting: whether a worker rests.
         """
         return now >= self._exchange_at(lease, often=working or resting)
 
@@ -95,10 +96,10 @@ class ExchangeSchedule:
         Args:
             now: the time.
             lease: seconds after which the master gives a silent slave up.
-            working: there are batches in flight.
-            resting: a worker rests.
-            free: a batch would be asked for.
-            idle: a worker has none.
+            working: whether there are batches in flight.
+            resting: whether a worker rests.
+            free: whether a batch would be asked for.
+            idle: whether a worker has none.
         """
         due = self._exchange_at(lease, often=working or resting)
         if working:
@@ -133,7 +134,7 @@ class ExchangeSchedule:
         Args:
             now: the time.
             pause: seconds after which the master wants to hear from this slave again.
-            fed: there was a batch in it.
+            fed: whether there was a batch in it.
 
         Returns:
             Whether no batch has come for a time after which those that wait behind another one are

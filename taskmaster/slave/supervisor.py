@@ -63,7 +63,7 @@ def run_slave(
         key: Gives the key for the next attempt to connect.
         log: Shows what the slave says; None: standard error alone does.
         make_pool: Gives what runs its batches, if that is not processes of its own.
-        final: The process does nothing else: see ``Signals``.
+        final: Whether the process does nothing else: see ``Signals``.
 
     Returns:
         The exit code: 0 if the run is over; 1 if it is and a worker could not do what it had left

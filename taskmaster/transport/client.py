@@ -54,7 +54,7 @@ def connect(host: str, port: int, key: bytes, timeout: float = 10.0) -> MasterCo
 
     Raises:
         AuthError: the master has another key.
-        ConnectError: nobody is there, or it is no master.
+        ConnectError: nothing listens there, or no master does.
     """
     address = Address(host, port)
     deadline = time.monotonic() + timeout
@@ -156,7 +156,7 @@ class MasterConnection:
 
         Raises:
             FrameTooLarge, pickle.PicklingError: the request cannot be sent; the connection goes on.
-            Declined: the master could not do it; the connection goes on.
+            Declined: the master could not do it; the connection stays open.
             ConnectError: the connection broke, or the answer took longer than ``timeout`` seconds.
         """
         self._post((SERVED, method, args, {}), timeout)

@@ -191,7 +191,7 @@ class FrameReader:
         seal: each frame has to have this seal; None: no frame is sealed.
         long_from: a frame with a header of this many bytes or more waits until ``unpickled`` asks
             for its value, which takes long; None: none does.
-        waits: such a frame has arrived; nothing may be received until it was asked for.
+        waits: whether such a frame has arrived; nothing may be received until it was asked for.
     """
 
     def __init__(self, limit: int = MAX_FRAME_BYTES, hold: Callable[[int], Hold | None] | None = None) -> None:

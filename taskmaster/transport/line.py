@@ -44,7 +44,7 @@ class LineRefused(ConnectError):
 
     Attributes:
         why: In the master's words.
-        forbidden: The role does not allow it.
+        forbidden: Whether the role does not allow it.
     """
 
     def __init__(self, why: str, *, forbidden: bool) -> None:
@@ -58,7 +58,7 @@ class LineEnd:
 
     Args:
         answer: Does what is asked for: called with a method and its arguments.
-        steer_token: Who shows it may steer; None: nobody may.
+        steer_token: The token with which a visitor may steer; None: none may.
     """
 
     def __init__(self, answer: Callable[..., Any], steer_token: str | None) -> None:

@@ -50,7 +50,7 @@ class Peer:
         channel: The connection.
         slaves: The ids of the slaves that have said hello on it.
         pending: What is left to be sent of answers.
-        full: The peer does not take more for now, and is not listened to meanwhile.
+        full: Whether the peer does not take more for now, and is not listened to meanwhile.
         spent: Seconds that its long requests have taken.
         put_off: Its request, read but not answered yet, takes long; None if there is none.
         unfinished: Bytes of memory that its unfinished frame takes.

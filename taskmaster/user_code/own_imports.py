@@ -55,7 +55,7 @@ def put_first(directories: Sequence[str], module: str) -> None:
 
     Args:
         directories: The directories.
-        module: The one that the user has named.
+        module: The module that the user has named.
     """
     new = [directory for directory in directories if directory not in sys.path]
     sys.path[:0] = new

@@ -51,9 +51,9 @@ class Console:
         progress: "auto", "bar", "lines", "json" or "none".
         slave_command: The command that starts a slave, shown while there is none; "" if one was
             brought along.
-        respell: Makes of an option, as a command spells it, what the person at hand would write.
+        respell: Function that respells the options in a message, for a command or a script.
         describe: Gives the status of the run for programs; None: the snapshot is all there is.
-        log: Also has what is said; None: there is no such file.
+        log: A log file that also gets the messages; None: none.
         as_json: Whether what is logged and said is a JSON object a line.
     """
 

@@ -64,8 +64,8 @@ def metrics(
         status: What the master has said last, as ``tm-ctl status --json`` has it; None if nothing.
         up: Whether it has answered.
         accept: Which formats the reader takes, as in HTTP.
-        with_target: Each series has the labels ``target`` and ``run``, for readers that put those
-            of several runs together, also of one target with other arguments.
+        with_target: Whether each series has the labels ``target`` and ``run``, for readers that put
+            those of several runs together, also of one target with other arguments.
     """
     from prometheus_client.exposition import choose_encoder
     from prometheus_client.registry import CollectorRegistry

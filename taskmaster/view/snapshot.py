@@ -96,10 +96,11 @@ class Snapshot:
         cure: What can be done about it; "" where nothing need be.
         why_since: Since when it holds the run (seconds since the epoch); 0 where that is not known.
         working: Seconds of this session without those in which the run was paused.
-        engine: How the engine that runs the slaves stands; "" if there is none.
+        engine: The standing of the engine that runs the slaves, as text; "" if there is none.
         rate_limit: Jobs a second that may be handed out at most; None: as many as the slaves can
             take.
-        pace_searches: The pace measures, or rises fast: how fast the run is says nothing yet.
+        pace_searches: Whether the pace measures, or rises fast: how fast the run is says nothing
+            yet.
     """
 
     run: str

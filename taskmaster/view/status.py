@@ -143,10 +143,10 @@ def status_line(
     form ends before the reason begins, and the run looks hung.
 
     Args:
-        snapshot: How things stand.
+        snapshot: The snapshot of the run.
         rate: The rate that the snapshots up to this one have given.
         slave_command: The command that starts a slave; "" if slaves need not be started by hand.
-        width: Columns that the line may have; None: as many as it needs.
+        width: Most columns of the line; None: no limit.
         left: When it will be over, where the master has said that; None: it is reckoned.
     """
     why, eta_text = _state_and_reason(snapshot, slave_command), show_time_left(left or time_left(snapshot, rate))

@@ -66,7 +66,7 @@ class TimeLeft(NamedTuple):
         low: Seconds if the run is as fast as in its faster minutes; None if that is not known.
         high: Seconds if the run is as slow as in its slower minutes; None if that is not known.
         basis: "keys" where the position of the key says it, "rate" where the number of jobs does.
-        if_resumed: It counts from the moment when the run goes on.
+        if_resumed: Whether it counts from the moment when the run is resumed.
         why: Why nothing is estimated; "" if something is.
     """
 

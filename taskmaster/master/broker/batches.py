@@ -53,9 +53,10 @@ class Batch:
         first: position of the first job.
         jobs: the jobs as the source yielded them, or a ``ParkedJob`` each where they were not read.
         kind: the origin of the jobs.
-        separate: they are pickled one by one, because pickling or unpickling them together failed.
-        alone: the job was running among others when its worker died: it runs with nothing beside
-            it.
+        separate: whether they are pickled one by one, because pickling or unpickling them together
+            failed.
+        alone: whether the job was running among others when its worker died: it runs with nothing
+            beside it.
         attempts: what was tried, oldest first; of a single job only.
         tries: how often a call that was given all these jobs at once has failed.
         losses: how often a slave, or all its workers at once, were lost with these jobs.
@@ -67,8 +68,8 @@ class Batch:
         due: when it may be handed out again.
         origin: token of the lease that the jobs were last in, while nobody else has been given
             them.
-        whole: the source has said that it cannot split the job, or is not asked to.
-        trial: it was handed out while everything failed, to see whether that is over.
+        whole: whether the source has said that it cannot split the job, or is not asked to.
+        trial: whether it was handed out while everything failed, to see whether that is over.
     """
 
     first: int

@@ -49,7 +49,7 @@ class Counts:
         mark: encoded key of the watermark; None when there is none.
         oldest: the job that has been running for longest, as far as the leases tell; None if none
             runs.
-        alone: nothing else is left to be handed out.
+        alone: whether nothing else is left to be handed out.
         next_due: seconds until a job that waits is tried again; None if none waits.
     """
 

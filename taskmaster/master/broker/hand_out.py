@@ -25,10 +25,10 @@ class HandOut:
         redelivery: what waits to be handed out again.
         intake: what was not handed out before.
         batch_limit: says how many jobs go into a batch.
-        outage: says when only one job is to be tried now and then.
+        outage: tells when only one job may be tried, now and then.
 
     Attributes:
-        held: An operator holds the run: nothing is handed out.
+        held: Whether an operator holds the run: nothing is handed out.
     """
 
     def __init__(

@@ -57,8 +57,9 @@ class Intake:
 
     Attributes:
         bound: where the source ends, encoded like a key; None if it did not say.
-        exhausted: the source has yielded all its jobs.
-        refused: a job cannot be run, or not be resumed at: the run cannot finish, only stop.
+        exhausted: whether the source has yielded all its jobs.
+        refused: whether a job cannot be run, or not be resumed at: the run cannot finish, only
+            stop.
         write_ahead: jobs that are parked before anybody gets them.
         known: jobs read so far that an earlier session had settled.
         seeking: The source has not come to where the run goes on, and may never: nothing is handed

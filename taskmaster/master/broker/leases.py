@@ -30,7 +30,7 @@ class Lease:
         upto: every job before this index has ended.
         extra: indices at or above ``upto`` that have ended.
         wanted: what the slave is to be asked to keep, where jobs are wanted back.
-        asked: it was asked once.
+        asked: whether it was asked once.
         long: indices that run for long, or are parked, of which the slave has no ticket yet.
         before: what was held against the jobs before the lease was taken for lost: losses, solo and
             company.

@@ -18,9 +18,9 @@ class Limits:
     Attributes:
         size: Most jobs that are queued, given back or parked.
         span: Most jobs from the watermark to the newest job read.
-        span_follows: The span may be several times the number of jobs that slaves hold, where that
-            is more; and of jobs that are parked before they are handed out, there may be more than
-            ``size``, so that each slot has one.
+        span_follows: Whether the span may be several times the number of jobs that slaves hold,
+            where that is more; and of jobs that are parked before they are handed out, there may be
+            more than ``size``, so that each slot has one.
         batch_bytes: About how many bytes a batch of several jobs may have.
         small_bytes: About how many bytes a batch of very short jobs may have.
         lease: Silence after which a slave's leases end.

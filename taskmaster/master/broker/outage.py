@@ -31,7 +31,7 @@ class Outage:
         limits: how long the run may hold back.
 
     Attributes:
-        holding: the run holds back.
+        holding: whether the run holds back.
     """
 
     def __init__(self, limits: Limits) -> None:

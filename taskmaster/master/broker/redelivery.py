@@ -38,7 +38,7 @@ class Redelivery:
         limits: the caps.
         slaves: all that are connected.
         leases: what they hold.
-        batch_limit: is told why a batch is small.
+        batch_limit: gets the reason why a batch is small.
         came_back: called with the positions of jobs that no slave runs any more.
 
     Attributes:
@@ -154,7 +154,7 @@ class Redelivery:
         Args:
             batch: what they were handed out in.
             indices: which of its jobs.
-            separate: pickle them one by one from now on.
+            separate: whether to pickle them one by one from now on.
             origin: the lease that they were lost with.
         """
         for start, end in reversed(contiguous(indices)):
@@ -226,7 +226,7 @@ class Redelivery:
         Args:
             batch: it is to run in half the company from now on, after some losses.
             beside: in how many batches of the slave jobs were running.
-            alone: nothing but one job of the batch ran there.
+            alone: whether nothing but one job of the batch ran there.
 
         Returns:
             Whether that one job is to be failed, because it was lost alone often enough.
@@ -296,7 +296,7 @@ class Redelivery:
         Args:
             slave: gets it.
             size: gives the most jobs for a batch, out of a number of jobs.
-            others: there are jobs that were not handed out before.
+            others: whether there are jobs that were not handed out before.
         """
         batch = self._next(slave, others=others) if len(self._returned) else None
         if batch is None:

@@ -31,7 +31,7 @@ class Selection:
             for, and no job without end.
         kind: Only those that failed with this class of exception at last; None: all.
         key: Only those with this key, as it is shown or stored; None: all.
-        after: Id of the failed job that was looked at last.
+        after: Id of the last failed job that was examined.
         found: How many were meant and are run again.
         without: How many were meant and cannot be run: they could not be pickled.
     """
@@ -69,9 +69,10 @@ class Replay:
     """Failed jobs that are run again.
 
     Attributes:
-        on: This session runs failed jobs again and nothing else.
-        exhausted: all failed jobs have come.
-        was_finished: the run was finished before; what failed jobs come to does not change that.
+        on: Whether this session runs failed jobs again and nothing else.
+        exhausted: whether all failed jobs were read from the state.
+        was_finished: whether the run was finished before; what failed jobs come to does not change
+            that.
         ended: failed jobs that have come to an end again.
         mended: failed jobs that have gone well when they were run again.
         cleared: ids of jobs that have gone well, until that is written down.

@@ -25,7 +25,7 @@ class Settlement:
 
     Args:
         policy: says when jobs are tried again, and when too much fails.
-        watermark: is told what is settled.
+        watermark: gets the settled jobs.
         leases: what slaves hold.
         redelivery: takes what goes out again.
         parking: what is parked.

@@ -21,7 +21,7 @@ class Quieted(NamedTuple):
 
     Attributes:
         name: "host:pid", for people.
-        ends: It ends when it holds nothing.
+        ends: Whether it ends when it holds nothing.
         by: Who made it quiet, "" if that is not known.
         reason: Why.
     """
@@ -46,12 +46,12 @@ class ConnectedSlave:
         connections: how many it has; two for a moment, when a new one comes before the old one is
             seen to end.
         leases: tokens of the batches in its hands.
-        asked: tokens of the batches of which jobs are to be asked back.
+        asked: tokens of the batches of which jobs are being asked back.
         long: tokens of the batches with a job for which it is to have a ticket, and has none yet.
         idle: how often in a row it has asked for work and got none.
         turn: when it is to ask again by what the throttle has told it last.
-        quiet: It gets nothing more, because an operator wants it so.
-        ends: It ends when it holds nothing, because an operator wants it so.
+        quiet: Whether it gets nothing more, because an operator wants it so.
+        ends: Whether it ends when it holds nothing, because an operator wants it so.
         recalled: Batches up to this number are asked back already, see ``Recalls``.
         told: What it was told of the limits, see ``Limits.told_slaves``.
     """

@@ -47,7 +47,7 @@ class SettledRange:
         prints: the fingerprints of all jobs, one after the other, once they were needed: as bytes
             of their own, those of a full span would take four times the memory. ``NO_FINGERPRINT``
             for a job that cannot have any.
-        written: the store has them.
+        written: whether the store has them.
     """
 
     first: int

@@ -40,8 +40,8 @@ class WriteAhead:
             watermark.
 
     Attributes:
-        on: the source wants its jobs parked first.
-        splits: the source can split a job.
+        on: whether the source wants its jobs parked first.
+        splits: whether the source can split a job.
         made: jobs planned in this session.
         times: keys of jobs that ended together, and the seconds that they took.
     """

@@ -51,7 +51,7 @@ class Chunks:
         broker: whose queue is filled.
         lock: guards the broker.
         identity: tells jobs apart.
-        checks: is told what is wrong with the jobs.
+        checks: gets the faults of the jobs.
         name: the name of the source in messages.
     """
 

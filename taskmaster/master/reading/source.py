@@ -177,7 +177,7 @@ class Source:
 
         Args:
             last: the key up to which all is settled.
-            resume: pass ``last`` on.
+            resume: whether to pass ``last`` on.
         """
         if not self._calls or self._found is not None:
             return
@@ -196,7 +196,7 @@ class Source:
 
         Args:
             last: the key up to which all is settled.
-            resume: pass ``last`` on; without it, the source starts at its beginning.
+            resume: whether to pass ``last`` on; without it, the source starts at its beginning.
 
         Raises:
             SourceError: what the user's function returned is not iterable. What it raises is passed

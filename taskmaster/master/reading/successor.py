@@ -26,8 +26,8 @@ class Expected(NamedTuple):
 
     Attributes:
         said: What was said of it, as ``said_of`` writes it; "" where nothing is known.
-        killed: The session before has said it with its last checkpoint, and was killed: that job
-            may have been run, and its callback may have removed it.
+        killed: Whether the session before has said it with its last checkpoint, and was killed:
+            that job may have been run, and its callback may have removed it.
     """
 
     said: str
@@ -39,7 +39,7 @@ class Expected(NamedTuple):
 
         Args:
             mark: The encoded key of the watermark.
-            came: The same of the job that has come; None where none has.
+            came: The encoded key of the job that came instead; None if none came.
         """
         if not self.killed:
             return False

@@ -24,7 +24,7 @@ class Attempt(NamedTuple):
         type: the exception's class; WorkerDied, TimedOut or SlaveLost where there was none.
         message: what it said.
         traceback: the traceback of the user's code, capped.
-        crash: the worker died, or overran its time; counted apart from exceptions.
+        crash: whether the worker died, or overran its time; counted apart from exceptions.
     """
 
     at: float

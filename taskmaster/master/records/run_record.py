@@ -51,7 +51,7 @@ class Checkpoint:
         failures: jobs failed over the whole run.
         skipped: jobs that the callback left out, over the whole run; they are settled.
         seconds: how long the run has run, over all its sessions.
-        finished: the source is exhausted and everything is settled.
+        finished: whether the source is exhausted and everything is settled.
         bound: where the source ends, encoded like a key; None: it did not say.
         trail: Rows to add to the trail.
         live: All that an operator has changed and that is in force; None: as before.
@@ -97,7 +97,7 @@ class RunRecord:
 
     Attributes:
         id: random and unique.
-        resumed: False when this start made the run.
+        resumed: whether the run existed before this start.
         mark: key of the watermark, None when nothing is settled yet.
         edge: fingerprints of the jobs whose key is ``mark``.
         remembered: fingerprints of all that is settled or parked above the watermark, in the order

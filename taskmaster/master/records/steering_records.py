@@ -95,9 +95,9 @@ class TrailRow(NamedTuple):
         seq: Its number within the run, from 1.
         at: When (seconds since the epoch).
         command: What was done, such as "pause".
-        user: Who did it, as the client says; "" where nobody did.
+        user: The user that did it, by what the client says; "" for none.
         host: On which machine, as the client says.
-        peer: The address that the master has seen; "" where nobody asked over the network.
+        peer: The client's network address that the master has seen; "" for none.
         via: With what: "tm-ctl", "script", "web", or "master".
         reason: Why, in the operator's words.
         before: The value before the change.

@@ -75,7 +75,7 @@ def said_of_quiet(names: list[str], *, stay: bool) -> str:
 
     Args:
         names: The names of the slaves that are meant.
-        stay: They stay connected.
+        stay: Whether they stay connected.
     """
     if len(names) == 1:
         end = "stays connected" if stay else "then ends"
@@ -89,7 +89,7 @@ def said_of_undo(names: list[str], *, changed: bool) -> str:
 
     Args:
         names: The names of the slaves that are meant.
-        changed: Any of them was quiet.
+        changed: Whether any of them was quiet.
     """
     if len(names) == 1:
         return f"{names[0]} gets jobs again." if changed else f"{names[0]} was not quiet: nothing is changed."

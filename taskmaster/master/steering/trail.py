@@ -33,7 +33,7 @@ def beginnings(known: Sequence[TrailRow], line: str, *, goes_on: bool, seen: flo
     Args:
         known: The rows of the sessions before, oldest first.
         line: The command line that began this one.
-        goes_on: It resumes the run.
+        goes_on: Whether it resumes the run.
         seen: When the session before has last said how it stood (seconds since the epoch).
     """
     said = SessionCommand.begun() + SessionCommand.ended()
@@ -114,8 +114,7 @@ class Trail:
 
         Args:
             successor: Where the run is, which the row of this session's beginning says: a session
-            that
-                is killed writes no row of its end. "" where it is not known.
+                that is killed writes no row of its end. "" where it is not known.
         """
         begun, successor = self._begun, successor[:LONGEST_TRAIL_COLUMN]
         if begun is None or successor in ("", begun.before):

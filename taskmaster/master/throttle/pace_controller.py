@@ -91,7 +91,7 @@ class PaceController:
         felt: Those of them at which others were there, or may have been.
         held_seconds: For how long the run was not allowed to begin anything.
         silent_seconds: For how long of these because the probe was not answered.
-        nobody: Nobody but the run uses the database.
+        nobody: Whether only the run uses the database.
         too_low: That the limit is missed without the run already, and what to choose; "" if not.
     """
 
@@ -168,9 +168,10 @@ class PaceController:
 
         Args:
             now: Monotonic seconds.
-            busy: Something of the run is at work.
+            busy: Whether something of the run is at work.
             most: The share that guards leave to the run.
-            fed: Jobs were handed out since the last call, or as many workers are at work as may be.
+            fed: Whether jobs were handed out since the last call, or as many workers are at work as
+                may be.
         """
         if fed:
             self._fed_at = now

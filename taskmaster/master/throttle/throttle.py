@@ -125,7 +125,7 @@ class Throttle:
 
         Args:
             rate: Jobs a second; None: as many as the slaves can take.
-            because: What is said of it while it is what holds the run back.
+            because: The reason that is shown while the rate limits the run.
         """
         self._bucket = None if rate is None else TokenBucket(rate)
         self._because, self._limited_at, self._next_poll = because, None, 0.0

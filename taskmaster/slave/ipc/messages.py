@@ -38,9 +38,9 @@ class Ready(NamedTuple):
 
     Attributes:
         slots: How many jobs run at once.
-        several: The scoreboard's table says which jobs run.
-        together: One call gets all jobs of a batch.
-        coroutines: Jobs are awaited; the worker itself cancels those that take too long.
+        several: Whether the scoreboard's table says which jobs run.
+        together: Whether one call gets all jobs of a batch.
+        coroutines: Whether jobs are awaited; the worker itself cancels those that take too long.
     """
 
     slots: int
@@ -113,8 +113,8 @@ class RunBatch(NamedTuple):
 
     Attributes:
         region: The scoreboard's region that is prepared for it.
-        separate: It is a pickled list of pickles, one a job.
-        alone: Nothing else may run in the worker meanwhile.
+        separate: Whether it is a pickled list of pickles, one a job.
+        alone: Whether nothing else may run in the worker meanwhile.
         timeout: Seconds that a job may take, None for any time.
         blob: The pickle, or its offset and size in the shared buffers.
     """

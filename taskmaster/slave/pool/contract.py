@@ -41,7 +41,7 @@ class Room(NamedTuple):
 
     Attributes:
         batches: How many more batches.
-        idle: A worker could begin with one of them at once.
+        idle: Whether a worker could begin with one of them at once.
     """
 
     batches: int

@@ -54,7 +54,7 @@ class ForkClient:
         inherited: Control socket of a fork server that is there already; None to start one.
         process: The inherited fork server, if another one can take its place; None if it alone
             holds the callback.
-        directory: Where one that is started works, None for here.
+        directory: The working directory of a fork server that is started; None for the present one.
         environment: Variables that it has beside those of this process.
 
     Attributes:

@@ -51,11 +51,11 @@ class HeldBatch:
         suspects: Indices that were running when the worker died, or that the failed call was given.
         detail: How the worker died.
         beside: In how many batches jobs were running when all workers were killed at once; else 0.
-        stale: The lease is no longer this slave's; nothing is reported.
+        stale: Whether the lease is no longer this slave's; nothing is reported.
         told: What the last answered report said, None if the master may know nothing.
         failed: How many of its jobs failed here.
         texts: Bytes of ``failures``, at most.
-        together: Its jobs are given to one call.
+        together: Whether its jobs are given to one call.
         long: Indices of jobs that have been running for long, in the order in which that was seen.
         tickets: By index, the numbers that name those of its jobs that the master has parked.
         seconds: What the worker took for the batch, once it has finished.

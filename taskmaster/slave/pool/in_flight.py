@@ -27,7 +27,8 @@ class InFlight:
     Attributes:
         done: Jobs that ended well here.
         failed: Attempts here that raised; not those that killed a worker, nor calls of several.
-        singly: Reports are made one at a time, to see which of them the master does not accept.
+        singly: Whether reports are made one at a time, to see which of them the master does not
+            accept.
     """
 
     def __init__(self) -> None:
@@ -83,7 +84,7 @@ class InFlight:
             held: The batch.
             suspects: Indices of the jobs that ran.
             detail: How the worker died.
-            timed_out: It was killed because they took too long.
+            timed_out: Whether it was killed because they took too long.
             beside: In how many batches jobs were running, if all workers were killed at once.
         """
         # It may have died between saying that a job has failed and moving on: that job has ended.

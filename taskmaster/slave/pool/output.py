@@ -230,7 +230,7 @@ class Outputs:
         """Write what is left.
 
         Args:
-            may_give_up: Whether output that nobody reads may be lost.
+            may_give_up: Whether output may be lost if it is not read.
         """
         for target in self._targets:
             target.finish(may_give_up)

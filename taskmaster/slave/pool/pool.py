@@ -350,7 +350,7 @@ class Pool:
         """End everything that is left, the fork server included.
 
         Args:
-            may_give_up: Whether output that nobody reads may be lost.
+            may_give_up: Whether output may be lost if it is not read.
         """
         self.workforce.close()
         self._buffers.close()

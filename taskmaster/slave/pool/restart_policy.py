@@ -24,7 +24,7 @@ class RestartPolicy:
     """Counts what has failed since something last went well.
 
     Attributes:
-        was_ready: Some worker has been ready.
+        was_ready: Whether some worker has been ready.
         until: When a worker may be started again.
     """
 

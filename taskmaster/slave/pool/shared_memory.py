@@ -21,7 +21,7 @@ class NoSharedMemory(TaskmasterError):
     """The system gives no memory that processes can share.
 
     Attributes:
-        too_large: Less of it may be had: the size of files is limited, or the disk is full.
+        too_large: Whether less of it may be had: the size of files is limited, or the disk is full.
     """
 
     def __init__(self, sentence: str, *, too_large: bool) -> None:

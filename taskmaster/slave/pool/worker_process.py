@@ -34,24 +34,24 @@ class WorkerProcess:
         pipes: What it prints.
 
     Attributes:
-        ready: It has loaded the target and set up.
+        ready: Whether it has loaded the target and set up.
         several: Several jobs run at once in it, and its scoreboard's table says which.
         together: One call gets all jobs of a batch.
         coroutines: It cancels by itself the jobs that take too long.
         timed_out: Batch and index (or ``UNPICKLING``) of the job that took too long, for which the
             worker was killed.
         unusable: It has said that it cannot run jobs, and ends.
-        quitting: It was told to end.
+        quitting: Whether it was told to end.
         closed: It has said how its end went.
         gone: It has closed its end of the socket; the fork server tells how it ended.
         cut_off: Why it was killed although no job took too long, as a part of a sentence; "" if it
             was not.
-        behind: It may have said more than was read so far.
+        behind: Whether it may have said more than was read so far.
         garbled: What it said last made no sense, so that a failure may have been lost.
         warned_after: Seconds after which the next warning says that it is not ready.
         held: The batches that it works on, by region.
         ran: How many jobs have ended in it.
-        exhausted: It has said that it has run out of memory or the like.
+        exhausted: Whether it has said that it has run out of memory or the like.
         retiring: Why it is replaced as soon as its jobs have ended, "" if it is not.
     """
 

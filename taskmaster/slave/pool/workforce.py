@@ -74,7 +74,7 @@ class Workforce:
         workers: By process id.
         outputs: What the workers print, on its way to the slave's own output.
         ends: How workers have ended that were told to quit.
-        closing: No worker is started any more.
+        closing: Whether no worker is started any more.
         restart_policy: When the next worker may be started.
     """
 
@@ -262,7 +262,8 @@ class Workforce:
         """End the workers now; no job is blamed.
 
         Args:
-            idle: Also those that run nothing: what they have left to write is lost.
+            idle: Whether to end those that run nothing, too: what they have not written yet is
+                lost.
         """
         self.closing = True
         for worker in list(self.workers.values()):

@@ -42,7 +42,7 @@ def wait_for_work(*, last: bool = False) -> None:
     """Wait until nothing is seen that daemons have in hand, or none of them gets on.
 
     Args:
-        last: Exit functions have run.
+        last: Whether exit functions have run.
     """
     still = LAST_STILL_SECONDS if last else STILL_SECONDS
     seen, since = _work(), time.monotonic()

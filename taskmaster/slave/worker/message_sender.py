@@ -50,8 +50,8 @@ class WorkerBatch:
     Attributes:
         region: The scoreboard's region that shows how far the batch has got.
         jobs: The jobs; each is a pickle of its own if ``separate``.
-        separate: The jobs were pickled one by one.
-        alone: Nothing else may run in this worker meanwhile.
+        separate: Whether the jobs were pickled one by one.
+        alone: Whether nothing else may run in this worker meanwhile.
         unpickle: Opens one job; None unless the jobs are separate.
         timeout: Seconds that a job may take, None for any time.
         began: When the batch began, by the ``stopwatch``.
@@ -80,11 +80,13 @@ class MessageSender:
         channel: The socket to it.
         kind_of: Says what an exception means for its job; see ``Callbacks.kind``.
         scoreboard: Where the worker's own limits are lowered once it is exhausted.
-        forked: The callback comes from a script that was forked, whose files are not all there.
-        elsewhere: This worker runs on an engine, where the user's files are not all there either.
+        forked: Whether the callback comes from a script that was forked, whose files are not all
+            there.
+        elsewhere: Whether this worker runs on an engine, which may not have all of the user's
+            files.
 
     Attributes:
-        exhausted: The worker has run out of memory or the like, and starts no more jobs.
+        exhausted: Whether the worker has run out of memory or the like, and starts no more jobs.
         end_by: The monotonic time by which the worker is to have ended, once it was told to quit.
     """
 

@@ -84,7 +84,7 @@ def close_all(inherited: Inherited | None = None, *, frozen: bool = True) -> lis
     open still.
 
     Args:
-        inherited: The files that are left alone if nobody has written to them.
+        inherited: The files that are left alone if nothing was written to them.
         frozen: Whether to look among the objects that ``gc.freeze()`` has set aside, too.
 
     Returns:

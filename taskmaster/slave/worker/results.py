@@ -157,7 +157,7 @@ class Calls:
 
     Attributes:
         handle: the callback.
-        results: looks at what the callback returns.
+        results: checks the values that the callback returns.
         scoreboard: the shared memory for the positions.
         sender: says how a job and a batch have ended.
     """

@@ -99,7 +99,7 @@ class Feed:
         """Return what ``/api/v1/status`` gives.
 
         Args:
-            steers: The request may steer.
+            steers: Whether the request may steer.
         """
         page = {
             **self._facts,

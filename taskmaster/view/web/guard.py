@@ -74,7 +74,7 @@ class EarlyAnswer(Exception):
         status: The HTTP status.
         text: A sentence for a person.
         headers: Further headers.
-        slowly: Somebody has tried a wrong token, and is to wait.
+        slowly: Whether to delay the answer, because a wrong token was tried.
         kind: Media type of the text.
     """
 

@@ -26,11 +26,11 @@ class PageInstructions:
             a host.
         look_digest: SHA-256 of the token for looking, in hexadecimal digits.
         steer_digest: The digest of the token for steering.
-        readonly: Nobody may steer, whatever token he has.
-        secure: Browsers see the page under https.
+        readonly: Whether nobody may steer, with any token.
+        secure: Whether browsers see the page under https.
         certificate: File with the certificate; "" if it serves plain HTTP.
         private_key: File with the key of the certificate.
-        open_metrics: /metrics needs no token.
+        open_metrics: whether /metrics needs no token.
         prefix: What a proxy serves the page under, such as "/backfill"; "" for all of a host.
         facts: What the page shows of the run that the status does not tell: ``resume``, the command
             that resumes it, ``slave_command``, which starts a slave, and ``state_path``, the path

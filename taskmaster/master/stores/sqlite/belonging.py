@@ -73,7 +73,7 @@ class Belonging(NamedTuple):
             state: the state file, links resolved.
             identity: the identity of the run that wants the state.
             target: the name of that run in messages.
-            adopt: take the state over, whatever it belongs to.
+            adopt: whether to take the state over, whatever it belongs to.
 
         Returns:
             What a person should know although the state fits; "" for nothing.

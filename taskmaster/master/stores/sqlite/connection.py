@@ -65,7 +65,7 @@ def connect(path: Path, *, seen: bool = False) -> sqlite3.Connection:
 
     Args:
         path: the file.
-        seen: it was looked through.
+        seen: whether it was looked through.
 
     Raises:
         StateLocked: another process has it.

@@ -163,7 +163,7 @@ def put_aside(path: Path, suffix: str) -> None:
     already is replaced.
 
     Args:
-        path: the state; nobody has it open.
+        path: the state, which no process has open.
         suffix: what is added to its name.
 
     Raises:

@@ -114,7 +114,7 @@ def check_lock(state: Path, path: Path, descriptor: int, *, made: bool) -> None:
         state: the state that it locks.
         path: its name.
         descriptor: the descriptor of the open file.
-        made: this process has made it.
+        made: whether this process has made it.
 
     Raises:
         StateRefused: it is not the user's own, or has another name too, or is no lock.

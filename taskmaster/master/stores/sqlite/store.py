@@ -79,9 +79,9 @@ class SqliteStore:
             path: the file; links are followed, so that the lock is beside the file itself.
             identity: what the state has to belong to.
             target: its name in messages.
-            reset: a state that cannot be resumed, because it is of an older version or its log is
-                lost, is put aside for a new one.
-            adopt: let a state that belongs to something else belong to this run.
+            reset: whether a state that cannot be resumed, because it is of an older version or its
+                log is lost, is put aside for a new one.
+            adopt: whether to let a state that belongs to something else belong to this run.
 
         Raises:
             StateLocked: another master has it.

@@ -74,7 +74,7 @@ def check_run(values: tuple[Any, ...]) -> None:
 
     Args:
         values: the values of its row, from its id on, in the order of the statement that reads
-        runs.
+            runs.
 
     Raises:
         ValueError: a value is not of its kind, or out of its range.
