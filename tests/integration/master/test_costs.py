@@ -77,7 +77,7 @@ def test_a_batch_is_pickled_once(monkeypatch: pytest.MonkeyPatch) -> None:
         counted.clear()
         (lent,) = Master(jobs).exchange([], 1).batches
 
-        assert pickle.loads(b"".join(lent.blob.parts)) == list(range(100))
+        assert pickle.loads(bytes(lent.blob)) == list(range(100))
         assert counted == {100: times}
 
 
@@ -128,4 +128,4 @@ def test_a_buffer_is_pickled_like_anything_else() -> None:
     (lent,) = Master([Array(), Array()]).exchange([], 1).batches
 
     assert not lent.separate
-    assert pickle.loads(b"".join(lent.blob.parts))[0] == b"x" * 200_000
+    assert pickle.loads(bytes(lent.blob))[0] == b"x" * 200_000
