@@ -160,14 +160,18 @@ def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
     except BrokenPipeError:
         return 128 + signal.SIGPIPE
     except Exception as exc:
-        if isinstance(exc.__cause__, KeyboardInterrupt):  # Python 3.11 wraps what comes while a class is made
-            return 128 + signal.SIGINT
-        if invocation.debug:
-            traceback.print_exc()
-        given = _wrongly_given(exc)
-        echo(f"{name}: {given or _unexpected(exc, debug=invocation.debug)}", err=True)
-        return UsageError.exit_code if given else 1
+        return _failed(name, exc, debug=invocation.debug)
     return code if isinstance(code, int) else 0
+
+
+def _failed(name: str, exc: Exception, *, debug: bool) -> int:
+    if isinstance(exc.__cause__, KeyboardInterrupt):  # Python 3.11 wraps what comes while a class is made
+        return 128 + signal.SIGINT
+    if debug:
+        traceback.print_exc()
+    given = _wrongly_given(exc)
+    echo(f"{name}: {given or _unexpected(exc, debug=debug)}", err=True)
+    return UsageError.exit_code if given else 1
 
 
 def _flushed(code: int) -> int:
