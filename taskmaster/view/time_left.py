@@ -16,6 +16,7 @@ FEW_SECONDS = 3.0  # of work among the measured ones; below, they say nothing: r
 FEW_MINUTES = 4  # below which their rates say nothing of how much the speed varies
 ENDED_STATES = (RunState.DRAINING, RunState.ENDING, RunState.STOPPED, RunState.FINISHED)
 HELD_STATES = (RunState.PAUSING, RunState.PAUSED)
+OUTLASTED = "what is left has taken longer than the jobs before it"
 
 
 class Stretch(NamedTuple):
@@ -90,6 +91,11 @@ def time_left(snapshot: Snapshot, speed: Speed) -> TimeLeft:
     why = _why_not(snapshot, working) or _why_not_yet(snapshot, working, speed)
     if why:
         return TimeLeft(None, why=why)
+    left = _estimated(snapshot, working, speed)
+    return TimeLeft(None, why=OUTLASTED) if _is_outlasted(snapshot, left.seconds or 0.0) else left
+
+
+def _estimated(snapshot: Snapshot, working: float, speed: Speed) -> TimeLeft:
     held, whole = snapshot.state in HELD_STATES, _whole(snapshot, working, speed)
     limit, recent = snapshot.rate_limit or math.inf, speed.recent
     # Jobs of a minute each would show no rate at all now and an enormous one a moment later.
@@ -107,6 +113,13 @@ def time_left(snapshot: Snapshot, speed: Speed) -> TimeLeft:
     rate = min(recent.speed if telling else whole.speed, limit)
     seconds = ((snapshot.total or 0) - snapshot.settled) / rate
     return TimeLeft(seconds, *_range(seconds, rate, limit, speed), "rate", held)
+
+
+def _is_outlasted(snapshot: Snapshot, seconds: float) -> bool:
+    """Tell whether what the run's end waits for takes longer than all that is left should take."""
+    if not snapshot.reason or snapshot.state is not RunState.RUNNING:
+        return False
+    return snapshot.why == "retry" or (snapshot.why == "last" and snapshot.running_for > seconds)
 
 
 def _whole(snapshot: Snapshot, working: float, speed: Speed) -> Stretch:

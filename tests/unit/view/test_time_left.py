@@ -158,6 +158,26 @@ def test_rows_that_have_become_slow_are_counted_as_such(recent_jobs: int, recent
 
 
 @pytest.mark.parametrize(
+    ("fields", "known"),
+    [
+        ({"why": "last", "running_for": 12.0, "reason": "waiting for the job 77"}, False),
+        ({"why": "last", "running_for": 0.01, "reason": "waiting for the job 77"}, True),
+        ({"why": "retry", "reason": "waiting for the job that is to be tried again"}, False),
+        ({"why": "retry"}, True),
+        ({"why": "workers", "running_for": 12.0, "queued": 50}, True),
+        ({"why": "workers", "running_for": 12.0, "reason": "throttled: backup"}, True),
+    ],
+    ids=str,
+)
+def test_a_last_job_that_hangs_ends_no_run_in_a_moment(fields: dict, known: bool) -> None:
+    """It was said to, for ever: the jobs before it were fast."""
+    left = time_left(replace(RUN, settled=8999, **fields), STEADY)
+
+    assert (left.seconds is not None) is known
+    assert bool(left.why) is not known
+
+
+@pytest.mark.parametrize(
     ("fields", "why"),
     [
         ({"working": 9.0}, "not been at work"),
