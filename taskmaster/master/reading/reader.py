@@ -285,7 +285,7 @@ class Reader(threading.Thread):
         read = show_count(self._broker.intake.read, "job")
         error = SourceError(
             f"{self._source.name} raised {type(exc).__name__} after {read} of this session."
-            f"{integration.explanation(exc)}{_of_its_thread(exc, self._source.name)}{self._source.hint(exc)} "
+            f"{integration.explanation(exc)}{_of_its_thread(exc)}{self._source.hint(exc)} "
             "What it had yielded is finished first; the run can be resumed when the cause is mended.",
             user_traceback=users_traceback(exc),
         )
@@ -385,7 +385,7 @@ class Reader(threading.Thread):
             logger.error("%s raised while it was closed:\n%s", self._source.name, said)  # noqa: TRY400  # that is whole
 
 
-def _of_its_thread(exc: BaseException, name: str) -> str:
+def _of_its_thread(exc: BaseException) -> str:
     """Return what there is to say of an error that is about the thread in which the source is read;
     "" of any other.
     """
@@ -393,6 +393,6 @@ def _of_its_thread(exc: BaseException, name: str) -> str:
     if threading.current_thread() is threading.main_thread() or not any(words in said for words in WORDS_OF_THREADS):
         return ""
     return (
-        f" {name} is read in a thread of its own, not in the main thread: open connections and event loops inside of "
+        " It is read in a thread of its own, not in the main thread: open connections and event loops inside of "
         "it, and set signal handlers where the module is imported."
     )
