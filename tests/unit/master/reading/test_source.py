@@ -80,6 +80,18 @@ def test_a_missing_argument_is_named() -> None:
         Source(demanding)
 
 
+def test_a_class_that_demands_an_argument_is_told_of_a_script_s_ways() -> None:
+    """It was told of a command, which a script does not have."""
+
+    class Rows:
+        def __init__(self, table: str) -> None:
+            """Stand for one that would be given an instance of."""
+
+    with pytest.raises(UsageError, match=r"class that demands the argument 'table': give what it returns") as refused:
+        Source(Rows)
+    assert "command" not in str(refused.value)
+
+
 def test_an_object_with_iterate_is_a_source() -> None:
     """Tables and querysets are such objects."""
 
