@@ -273,8 +273,8 @@ class WireBatch(NamedTuple):
             pickled list of jobs.
         alone: Whether to run nothing else in the same worker meanwhile.
         avoid: Process id of a worker that should not get it if there is another, 0 if any may.
-        blob: Opened by the worker process alone: bytes, or whatever the transport takes or gives in
-            their place.
+        blob: The pickled jobs, which only the worker process opens: bytes, or what the transport
+            uses instead of bytes.
     """
 
     token: str

@@ -152,7 +152,7 @@ def _run(command: click.Command, name: str, words: Sequence[str] | None) -> int:
     except click.ClickException as exc:
         said = no_such_option(exc) if isinstance(exc, click.NoSuchOption) else exc
         said.show(shown := io.StringIO())
-        # The message repeats what was given in a wrong place, and that may be a DSN.
+        # The message repeats the argument, which may be a DSN without its option.
         click.echo(without_passwords_in(shown.getvalue()), err=True, nl=False)
         return exc.exit_code
     except (click.Abort, KeyboardInterrupt):

@@ -49,7 +49,7 @@ class Executors:
         return workers_of(self.current)
 
     def renew(self) -> None:
-        """Make another one in the place of one that has broken."""
+        """Replace an executor that has broken."""
         try:
             self.current.shutdown(wait=False)
         except Exception as exc:  # its cluster may be gone
@@ -77,19 +77,19 @@ class Executors:
 
     def _check(self) -> None:
         try:
-            place = self.current.submit(describe_worker).result(WORKER_FACTS_SECONDS)
+            worker = self.current.submit(describe_worker).result(WORKER_FACTS_SECONDS)
         except (NotYet, TimeoutError):
             return  # it waits in a queue; whatever is wrong is said with the first batch
         except (Exception, CancelledError) as exc:
             what = "guarded batches, for which each starts a process"
             raise UsageError(cannot_run(self._name, what, exc)) from None
-        if (place.machine, place.process) == (socket.gethostname(), os.getpid()):
+        if (worker.machine, worker.process) == (socket.gethostname(), os.getpid()):
             raise UsageError(
                 f"{self._name} gives an executor whose workers are in this very process, {GUARD}. Use one with "
                 "processes; or, on this machine, tm-slave --processes=N."
             )
-        if place.version != taskmaster.__version__:
+        if worker.version != taskmaster.__version__:
             raise UsageError(
-                f"The workers of {self._name} have Taskmaster {place.version}, and this is {taskmaster.__version__}: "
+                f"The workers of {self._name} have Taskmaster {worker.version}, and this is {taskmaster.__version__}: "
                 "install the same version there."
             )

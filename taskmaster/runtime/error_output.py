@@ -32,6 +32,6 @@ def shown(name: str, exc: TaskmasterError, *, debug: bool) -> list[str]:
     if debug:
         parts.append(clean_lines("".join(traceback.format_exception(exc)).rstrip("\n")))
     if str(exc):
-        # What was given in a wrong place is repeated, and may be a DSN.
+        # The message may repeat an argument, which may be a DSN.
         parts.append(clean_message(without_passwords_in(f"{name}: {exc}")))
     return parts

@@ -127,7 +127,7 @@ def _by_label(status: Mapping[str, Any], gauge: Any, counter: Any) -> Iterator[A
     """Return the families with a label, whose values are from closed sets."""
     here = _here(status)
     jobs = {name: _found(status, (name,)) for name in SETTLED_AS}
-    places = {name: _found(status, (name,)) for name in UNSETTLED_AT}
+    unsettled = {name: _found(status, (name,)) for name in UNSETTLED_AT}
     failed = {name: _found(status, ("attempts_failed", name)) for name in map(str, FailedBy)}
     held = {name: _found(status, ("clock", "held_seconds", name)) for name in map(str, HeldBy)}
     steered = {name: _found(status, ("steered", name)) or 0.0 for name in STEERING_COMMANDS}
@@ -135,7 +135,7 @@ def _by_label(status: Mapping[str, Any], gauge: Any, counter: Any) -> Iterator[A
     for family, name, text, label, values in (
         (counter, "jobs_settled", "Jobs that the session has settled.", "outcome", here),
         (gauge, "run_jobs", "Jobs that the run has settled, over all its sessions.", "outcome", jobs),
-        (gauge, "jobs", "Jobs that are not settled, by where they are.", "place", places),
+        (gauge, "jobs", "Jobs that are not settled, by where they are.", "place", unsettled),
         (counter, "attempts_failed", "Attempts of the session that did not end well.", "reason", failed),
         (gauge, "state", "1 for what the run is doing.", "state", states),
         (counter, "held_seconds", "Seconds of the session in which the run was held back.", "reason", held),
