@@ -33,20 +33,30 @@ class Unawaited:
     Args:
         say: Called at once with what a job has failed with, in the thread that runs it, which is
             this one; None: ``check`` raises it.
+
+    Attributes:
+        original: What Python called before.
+        left: Whether it has been exited.
     """
 
     def __init__(self, say: Callable[[NothingRan], None] | None = None) -> None:
         self._say = say
         self._owner = threading.get_ident()
         self._found: dict[Any, NothingRan] = {}
-        self._original: Callable[[Any], None] = getattr(warnings, HOOK, lambda _: None)
+        self.left = False
+        self.original: Callable[[Any], None] = getattr(warnings, HOOK, lambda _: None)
 
     def __enter__(self) -> Self:
         setattr(warnings, HOOK, self._note)
         return self
 
     def __exit__(self, *exc: object) -> None:
-        setattr(warnings, HOOK, self._original)
+        self.left = True
+        # Another thread may have entered its own since, and leave it later.
+        hook = getattr(warnings, HOOK)
+        while isinstance(one := getattr(hook, "__self__", None), Unawaited) and one.left:
+            hook = one.original
+        setattr(warnings, HOOK, hook)
         self._leave_to_the_end()
 
     def check(self) -> None:
@@ -64,9 +74,10 @@ class Unawaited:
 
     def _note(self, coroutine: Any) -> None:
         try:
-            self._original(coroutine)
+            self.original(coroutine)
         finally:  # it raises where warnings are errors
-            self._charge(coroutine, sys._getframe(1))  # noqa: SLF001  # where it was thrown away
+            if not self.left:
+                self._charge(coroutine, sys._getframe(1))  # noqa: SLF001  # where it was thrown away
 
     def _charge(self, coroutine: Any, frame: FrameType) -> None:
         """Let the job fail that runs here."""

@@ -98,6 +98,22 @@ def test_python_s_own_hook_is_back_afterwards() -> None:
     assert warnings._warn_unawaited_coroutine is before  # type: ignore[attr-defined]
 
 
+def test_jobs_of_two_threads_may_end_in_any_order() -> None:
+    """The hook is back after both, and what is thrown away then is nobody's."""
+    before = warnings._warn_unawaited_coroutine  # type: ignore[attr-defined]
+    said: list[NothingRan] = []
+    first, second = Unawaited(said.append), Unawaited()
+    with contextlib.ExitStack() as second_ends:
+        with first:
+            second_ends.enter_context(second)
+        save(1)
+        with pytest.raises(NothingRan):
+            second.check()
+    assert warnings._warn_unawaited_coroutine == before  # type: ignore[attr-defined]
+    save(1)
+    assert (said, never_awaited([])) == ([], [])
+
+
 def test_it_fails_the_job_where_warnings_are_errors() -> None:
     """Python ignores what is raised while it throws something away."""
     warnings.simplefilter("error")
