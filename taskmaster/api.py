@@ -34,6 +34,7 @@ from taskmaster.runner.local_slave import LocalSlaveSpec
 from taskmaster.runner.prefork import Prefork
 from taskmaster.runner.session import RunSession
 from taskmaster.runtime import green_threads, replaced_clock, replaced_functions, standard_streams, working_directory
+from taskmaster.runtime.exit_guard import ends_without_threads
 from taskmaster.runtime.invocation import is_interactive
 from taskmaster.user_code import target as targets
 from taskmaster.user_code.arity import check_callbacks, name_in_script, takes_lists
@@ -95,7 +96,9 @@ def run(target: str, arguments: Mapping[str, str], options: RunOptions, prefork:
     if options.job is not None:
         from taskmaster.runner.one_job import run_one_job
 
-        return _with_files_written(lambda: run_one_job(loaded, callbacks, str(options.job), options.state))
+        return _with_files_written(
+            lambda: run_one_job(loaded, callbacks, str(options.job), options.state, options.grace)
+        )
     if options.in_process:
         return _with_files_written(RunSession(loaded, options, _in_process(options, callbacks), lambda: key).run)
     slave = LocalSlaveSpec(options, prefork) if options.engine is None else _on_engine(options, loaded.slave_target)
@@ -126,8 +129,9 @@ def _with_files_written(call: Callable[[], Summary]) -> Summary:
     try:
         summary = call()
     finally:
-        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001  # as at Python's end: what still writes ends first
-        atexit._run_exitfuncs()  # noqa: SLF001
+        if not ends_without_threads():  # as at Python's end: what still writes ends first
+            threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+            atexit._run_exitfuncs()  # noqa: SLF001
         problems += close_all()
         for problem in problems:
             sys.stderr.write(clean_message(problem) + "\n")

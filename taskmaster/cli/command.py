@@ -31,7 +31,7 @@ from taskmaster.redaction import without_passwords_in
 from taskmaster.runtime import standard_streams, working_directory
 from taskmaster.runtime.error_output import say_error
 from taskmaster.runtime.exhaustion import exhausted, is_exhausted
-from taskmaster.runtime.exit_guard import keep_exit_code
+from taskmaster.runtime.exit_guard import ends_without_threads, keep_exit_code
 from taskmaster.runtime.tracebacks import one_line
 
 __all__ = ["loaded", "run_command"]
@@ -93,7 +93,7 @@ def run_command(command: click.Command, name: str, words: Sequence[str] | None =
         gc.enable()
     code = _flushed(code)
     keep_exit_code(code)
-    if _would_stay_at_prompt():
+    if ends_without_threads() or _would_stay_at_prompt():
         _end_here(code)
     raise SystemExit(code)  # sys.exit() may have been replaced, and a run that was stopped would end with 0
 
@@ -109,8 +109,9 @@ def _would_stay_at_prompt() -> bool:
 def _end_here(code: int) -> NoReturn:
     """End this process as Python would, and with that code."""
     try:
-        threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
-        atexit._run_exitfuncs()  # noqa: SLF001
+        if not ends_without_threads():
+            threading._shutdown()  # type: ignore[attr-defined]  # noqa: SLF001
+            atexit._run_exitfuncs()  # noqa: SLF001
     finally:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -287,8 +287,9 @@ class InProcessSlave:
             except BaseException as exc:
                 code = 1
                 sys.stderr.write(clean_lines(f"teardown() raised {type(exc).__qualname__}:\n{users_traceback(exc)}"))
+        began = time.monotonic()
         problems = self._loop.close(0.0 if hurry() else self._grace)
-        self._left_open.wait(hurry)
+        self._left_open.wait(self._grace - (time.monotonic() - began), hurry)
         return self._left_open.tell(problems) or code
 
     def forget(self) -> None:

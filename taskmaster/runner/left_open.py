@@ -19,6 +19,7 @@ from types import CoroutineType
 from typing import Any
 
 from taskmaster.redaction import clean_lines
+from taskmaster.runtime.exit_guard import end_without_threads
 from taskmaster.runtime.invocation import is_command
 from taskmaster.runtime.log import clean_logger
 from taskmaster.runtime.tracebacks import users_traceback
@@ -54,22 +55,28 @@ class LeftOpen:
             self._given_away.end()
             raise
 
-    def wait(self, hurry: Callable[[], bool] = lambda: False) -> None:
+    def wait(self, seconds: float, hurry: Callable[[], bool] = lambda: False) -> None:
         """In a command, wait for the threads, executors, pools and processes of jobs, and look how
         they went. A script may have more for them to do.
 
         Args:
+            seconds: How long; what takes longer ends with the command, as it is.
             hurry: Whether nothing may be waited for any more.
         """
-        if not is_command() or hurry():
+        if not is_command():
             return
-        _wait_for_threads(hurry)
-        if hurry():
-            return
-        wait_for_pools()
-        _wait_for_processes(hurry)
-        self._see_to_daemons()
-        tell_of_kept()
+        deadline, over = time.monotonic() + max(seconds, NOTICE_SECONDS), False
+        try:
+            left = _wait(lambda: hurry() or time.monotonic() >= deadline)
+            if left and not hurry():
+                self._failed.append(f"they still waited for {left} after {seconds:.0f} s (--grace)")
+            over = not left
+        finally:  # Ctrl-C may have ended it
+            if not over:
+                _leave()
+        if over and not hurry():
+            self._see_to_daemons()
+            tell_of_kept()
 
     def tell(self, problems: Iterable[str] = ()) -> int:
         """Say which transactions are open, which coroutines were not awaited, and what has failed
@@ -106,9 +113,41 @@ class LeftOpen:
             logger.warning("the jobs in this process may have lost something: %s", remark)
 
 
-def _wait_for_threads(hurry: Callable[[], bool]) -> None:
+def _wait(enough: Callable[[], bool]) -> str:
+    """Wait for all that jobs have left running; return what still runs, "" if nothing does."""
+    with _main_thread_over():
+        threads = _wait_for_threads(enough)
+    if threads:
+        return f"threads to end ({', '.join(threads[:3])})"
+    if not wait_for_pools(enough):
+        return "pools of multiprocessing"
+    return "" if _wait_for_processes(enough) else "processes of multiprocessing"
+
+
+def _leave() -> None:
+    """Let this command end without what still runs: Python would wait for it without a limit."""
+    processes: Any = sys.modules.get("multiprocessing.process")
+    for process in processes.active_children() if processes else ():
+        process.kill()
+    end_without_threads()
+
+
+@contextlib.contextmanager
+def _main_thread_over() -> Iterator[None]:
+    """Let the main thread look as if it was over, which it is when Python waits for threads at its
+    end: some ask for that.
+    """
+    main: Any = threading.main_thread()
+    main.is_alive = lambda: False
+    try:
+        yield
+    finally:
+        del main.is_alive
+
+
+def _wait_for_threads(enough: Callable[[], bool]) -> list[str]:
     """Wait for threads that are no daemons; those of an executor end when they have nothing more to
-    do, once it is shut down.
+    do, once it is shut down. Return the names of those that are left.
     """
     futures: Any = sys.modules.get("concurrent.futures")
     for one in gc.get_objects() if futures else ():
@@ -119,23 +158,39 @@ def _wait_for_threads(hurry: Callable[[], bool]) -> None:
     notice_at = time.monotonic() + NOTICE_SECONDS
     while left := [one for one in threading.enumerate() if one is not here and _is_waited_for(one)]:
         left[0].join(JOIN_SECONDS)
-        if hurry():
-            return
+        if enough():
+            break
         if time.monotonic() >= notice_at:
             notice_at = math.inf
-            logger.warning("the jobs in this process are over; the thread %s is waited for", left[0].name)
+            name = left[0].name
+            logger.warning("the jobs in this process are over; the thread %s is waited for, as --grace allows", name)
+    return [one.name for one in left]
 
 
-def _wait_for_processes(hurry: Callable[[], bool]) -> None:
-    """Wait for processes of ``multiprocessing`` that are no daemons."""
+def _wait_for_processes(enough: Callable[[], bool]) -> bool:
+    """Wait for processes of ``multiprocessing`` that are no daemons; return False if some are
+    left.
+    """
     processes: Any = sys.modules.get("multiprocessing.process")
     for process in processes.active_children() if processes else ():
-        while not process.daemon and process.is_alive() and not hurry():
+        while not process.daemon and process.is_alive():
+            if enough():
+                return False
             process.join(JOIN_SECONDS)
+    return True
 
 
 def _is_waited_for(thread: threading.Thread) -> bool:
-    return not thread.daemon and thread is not threading.main_thread() and not thread.name.startswith("taskmaster-")
+    main = threading.main_thread()
+    if thread.daemon or thread is main or thread.name.startswith("taskmaster-"):
+        return False
+    # One that is in the join() of the main thread goes on at Python's end, which waits for it.
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001
+    while frame is not None and frame.f_code.co_filename == threading.__file__:
+        if frame.f_code is threading.Thread.join.__code__ and frame.f_locals.get("self") is main:
+            return False
+        frame = frame.f_back
+    return True
 
 
 def _coroutines() -> list[Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -39,7 +40,6 @@ from taskmaster.units import show_count
 
 __all__ = ["run_one_job"]
 
-ONE_JOB_GRACE_SECONDS = 30.0  # that tasks of its event loop have which it has left running
 OUTCOME_OF = {
     FailureKind.SKIP: ("is skipped", 0),
     FailureKind.RETRY: ("asks for another attempt", 3),
@@ -50,7 +50,7 @@ OUTCOME_OF = {
 
 @exit_guarded()
 def run_one_job(
-    loaded: LoadedRun, callbacks: Callable[[], Callbacks], wanted: str, state: str | None = None
+    loaded: LoadedRun, callbacks: Callable[[], Callbacks], wanted: str, state: str | None = None, grace: float = 30.0
 ) -> Summary:
     """Run the job with a key here, with ``setup`` before it and ``teardown`` after it.
 
@@ -59,6 +59,7 @@ def run_one_job(
         callbacks: Gives what is called.
         wanted: The key, as `tm-ctl failures` shows it or as a person writes it.
         state: The path of the state; None for the default path.
+        grace: Seconds that what it has left running has to end.
 
     Returns:
         How it ended; the exit code is 3 if the job failed or asked for another attempt, 4 if it
@@ -87,8 +88,9 @@ def run_one_job(
     finally:
         if called.teardown is not None:
             bad_end = int(not _tear_down(called.teardown, loop))
-        of_loop = loop.close(ONE_JOB_GRACE_SECONDS)
-        left_open.wait()
+        began = time.monotonic()
+        of_loop = loop.close(grace)
+        left_open.wait(grace - (time.monotonic() - began))
         bad_end = left_open.tell(of_loop) or bad_end
         integration.close_connections()
     failed = int(code != 0)

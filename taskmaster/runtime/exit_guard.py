@@ -16,12 +16,25 @@ from typing import Any, NoReturn
 
 from taskmaster.runtime.tracebacks import OURS
 
-__all__ = ["exit_guarded", "keep_exit_code"]
+__all__ = ["end_without_threads", "ends_without_threads", "exit_guarded", "keep_exit_code"]
 
 EXIT_CODE = 1
 EXECS = ("execv", "execve")  # the others of ``os`` call these
 
 _kept: list[int] = []  # the exit code of this process, once it is known
+_given_up: list[bool] = []  # filled if threads are not waited for
+
+
+def end_without_threads() -> None:
+    """Have this command end although threads of the user's are still alive: Python would wait for
+    them without a limit. Exit functions (``atexit``) do not run then, as in a worker.
+    """
+    _given_up[:] = [True]
+
+
+def ends_without_threads() -> bool:
+    """Return whether ``end_without_threads`` was called."""
+    return bool(_given_up)
 
 
 def keep_exit_code(code: int) -> None:

@@ -296,6 +296,58 @@ def test_what_jobs_have_begun_comes_to_its_end(playground: Playground, kind: str
     assert ends_well or words[0] != "--job=2" or "something went wrong after it" in run.output
 
 
+LAST = """
+import threading, time
+def get_jobs(last=0): yield from range(last + 1, 2)
+def write(word):
+    with open("done.txt", "a") as file: file.write(word)
+def poll():
+    while threading.main_thread().is_alive(): time.sleep(0.01)
+    write("polled ")
+def joins():
+    threading.main_thread().join()
+    write("joined ")
+def handle_job(n):
+    threading.Thread(target=poll).start()
+    threading.Thread(target=joins).start()
+"""
+
+
+@pytest.mark.parametrize("words", [["--processes=1"], ["--processes=0"], ["--job=1"]], ids=["worker", "run", "one job"])
+def test_a_thread_that_waits_for_the_end_of_the_main_thread_comes_to_its_end(
+    playground: Playground, words: list[str]
+) -> None:
+    """In a worker as in the master's process, where the command would wait for it for ever."""
+    playground.write("last.py", LAST)
+    run = playground.run("tm-run", "last.py", *words)
+
+    assert run.process.returncode == 0, run.output
+    assert sorted((playground.directory / "done.txt").read_text().split()) == ["joined", "polled"]
+
+
+ENDLESS = {
+    "a thread": (
+        "threading.Thread(target=time.sleep, args=(3600,), name='sleeper').start()",
+        r"threads to end (sleeper)",
+    ),
+    "a process": ("fork.Process(target=time.sleep, args=(3600,)).start()", "processes of multiprocessing"),
+    "a pool": ("kept.append(fork.Pool(1)); kept[0].apply_async(time.sleep, (3600,))", "pools of multiprocessing"),
+}
+
+
+@pytest.mark.parametrize("words", [["--processes=0"], ["--job=1"]], ids=["run", "one job"])
+@pytest.mark.parametrize("kind", mostly_slow(ENDLESS, "a thread"))
+def test_what_never_ends_has_the_time_of_a_worker(playground: Playground, kind: str, words: list[str]) -> None:
+    """--grace; the command ends then, with exit code 1, and nothing of it is left."""
+    job, said = ENDLESS[kind]
+    playground.write("endless.py", f"{BEGUN}def get_jobs(): return [1]\ndef handle_job(n):\n    {job}\n    note(n)\n")
+    run = playground.run("tm-run", "endless.py", *words, "--grace=1")
+
+    assert run.process.returncode == 1, run.output
+    assert f"could not end well: they still waited for {said} after 1 s (--grace)" in run.output
+    assert (playground.directory / "done.txt").read_text() == "1\n"
+
+
 def test_a_thread_that_is_waited_for_is_named(playground: Playground) -> None:
     """The run stood still without a word: it may be one that ends only when it is told to."""
     playground.write(

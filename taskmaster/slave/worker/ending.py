@@ -154,7 +154,7 @@ class WorkerEnding:
         if sentence and sentence not in self._remarks:
             self._remarks.append(sentence)
 
-    def _step(self, what: str, step: Callable[[], None]) -> None:
+    def _step(self, what: str, step: Callable[[], object]) -> None:
         self._at = what
         try:
             step()
@@ -305,12 +305,21 @@ def has_daemons() -> bool:
     return any(one.daemon for one in (*threads, *(processes.active_children() if processes else ())))
 
 
-def wait_for_pools() -> None:
+def wait_for_pools(enough: Callable[[], bool] = lambda: False) -> bool:
     """Wait for what callbacks have given to pools, which are ended with the worker as they are. Of
     a pool that the script has made, no thread is here that could do anything.
+
+    Args:
+        enough: Whether it is not waited for any more.
+
+    Returns:
+        False if pools still have something to do.
     """
     pools: Any = sys.modules.get("multiprocessing.pool")
     for one in gc.get_objects() if pools else ():
         if issubclass(type(one), pools.Pool):
             while one._cache and one._result_handler.is_alive():  # noqa: SLF001  # nothing else tells
+                if enough():
+                    return False
                 time.sleep(POOL_SECONDS)
+    return True
