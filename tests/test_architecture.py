@@ -634,7 +634,7 @@ COVERED_BY = {
     "tests/unit/engine/test_fleet.py": "slave/last_words",
     "tests/process/test_engine_dask.py": "engine/contract runner/engine_fleet runner/engine_slaves",
     "tests/process/test_engine_executor.py": "runner/engine_choice",
-    "tests/process/test_executor_slave.py": ("engine/batch_executor runner/executor_slave slave/pool/contract"),
+    "tests/process/test_executor_slave.py": ("engine/batch_executor slave/pool/contract"),
     "tests/process/test_first_process.py": "cli/pid1",
     "tests/process/test_steering.py": "control cli/steering runner/steer_state",
     "tests/unit/master/steering/test_steering.py": (

@@ -74,4 +74,7 @@ def run_executor_slave(
     config = from_options(
         SlaveConfig, options, target=target, address=address, processes=workers or (most + 1) // 2, code=code
     )
-    return run_slave(config, key, log, lambda *parts: ExecutorPool(executors, host, ends, most, *parts))
+    try:
+        return run_slave(config, key, log, lambda *parts: ExecutorPool(executors, host, ends, most, *parts))
+    finally:
+        ends.close()  # there may have been no pool that did it, or its end may have raised

@@ -2,7 +2,7 @@
 
 - ``signals``, ``exit_guard``: its end; ``invocation``: how it was started; ``titles``: its name;
   ``working_directory``, ``green_threads``, ``replaced_clock``, ``replaced_functions``: what it has
-  been started in, and what was patched in it;
+  been started in, and what was patched in it; ``put_back``: undoes what Taskmaster has patched;
 - ``child_process``, ``exit_word``, ``at_fork``, ``randomness``: processes that it forks;
 - ``standard_streams``, ``descriptors``, ``log``, ``log_file``, ``command_log``, ``error_output``,
   ``lost_output``, ``tracebacks``: what it says, and through what;

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+from taskmaster.runtime.put_back import put_back
 from taskmaster.runtime.tracebacks import OURS
 
 __all__ = ["end_without_threads", "ends_without_threads", "exit_guarded", "keep_exit_code"]
@@ -62,9 +63,10 @@ def exit_guarded(*, execs: bool = True) -> Iterator[None]:
     """
     real, owner = os._exit, os.getpid()
     programs = {name: getattr(os, name) for name in (EXECS if execs else ())}
+    over: list[bool] = []  # filled at the end: somebody may have replaced these functions on top
 
     def guarded(status: int) -> NoReturn:
-        if os.getpid() != owner:
+        if over or os.getpid() != owner:
             real(status)
         if _kept:
             real(int(status) or _kept[0])
@@ -84,7 +86,7 @@ def exit_guarded(*, execs: bool = True) -> Iterator[None]:
 
     def refusing(name: str) -> Callable[..., NoReturn]:
         def refused(path: Any, *rest: Any) -> NoReturn:
-            if os.getpid() != owner:
+            if over or os.getpid() != owner:
                 programs[name](path, *rest)
             raise PermissionError(
                 f"os.{name}({path!r}, ...) would end the run in the middle, and its exit code would be that program's: "
@@ -94,11 +96,13 @@ def exit_guarded(*, execs: bool = True) -> Iterator[None]:
         return refused
 
     os._exit = guarded
-    for name in programs:
-        setattr(os, name, refusing(name))
+    refusals = {name: refusing(name) for name in programs}
+    for name, refusal in refusals.items():
+        setattr(os, name, refusal)
     try:
         yield
     finally:
-        os._exit = real
+        over.append(True)
+        put_back(os, "_exit", guarded, real)
         for name, function in programs.items():
-            setattr(os, name, function)
+            put_back(os, name, refusals[name], function)

@@ -51,6 +51,7 @@ class Signals:
         self._final = final
         self._former: dict[int, Any] = {}
         self._former_mask: set[int] = set()
+        self._over: dict[int, Any] | None = None  # the former handlers, when it is left
         self._left = threading.Event()  # by a script, which goes on after what was asked to end
 
     @property
@@ -99,11 +100,16 @@ class Signals:
             self._left.set()
         signal.pthread_sigmask(signal.SIG_BLOCK, self._former_mask & self._former.keys())
         changed, self._former = self._former, {}
+        self._over = changed
         for number, former in changed.items():
             after = signal.SIG_IGN if self._final else former
-            signal.signal(number, after if after is not None else signal.SIG_DFL)
+            if self._final or signal.getsignal(number) == self._handle:  # else a callback's own, which stays
+                signal.signal(number, after if after is not None else signal.SIG_DFL)
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._over is not None:  # called by a handler that was set on top of this one
+            _do_as(self._over.get(number), number, frame)
+            return
         now = time.monotonic()
         if not self.received:
             self.received, self._first_at = number, now
@@ -117,6 +123,15 @@ class Signals:
             end = threading.Thread(target=_end_for_sure, args=(number, self._left), name="taskmaster-end", daemon=True)
             end.start()
         self.repeated = True
+
+
+def _do_as(former: Any, number: int, frame: FrameType | None) -> None:
+    """Do what a former handler does about a signal."""
+    if callable(former):
+        former(number, frame)
+    elif former is not signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
 
 def _end_for_sure(number: int, left: threading.Event) -> None:

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol, Self
 
 from taskmaster.outcomes import Skip
+from taskmaster.runtime.put_back import put_back
 
 __all__ = [
     "AttemptHere",
@@ -125,7 +126,7 @@ def watch_threads() -> Callable[[], None]:
         start(thread)
 
     def undo() -> None:
-        threading.Thread.start = start  # type: ignore[method-assign]
+        put_back(threading.Thread, "start", noting, start)
 
     threading.Thread.start = noting  # type: ignore[assignment, method-assign]
     return undo

@@ -19,6 +19,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from taskmaster.runtime.put_back import put_back
 from taskmaster.slave.worker.attempts import attempt_of, keep_attempt, within_attempt
 
 __all__ = ["ProcessFailed", "tell_of_kept", "watch_futures"]
@@ -177,7 +178,7 @@ def _keep_attempts(module: Any) -> Callable[[], None]:
     item.run = run_in_attempt
 
     def end() -> None:
-        item.run = run
+        put_back(item, "run", run_in_attempt, run)
 
     return end
 
@@ -208,15 +209,15 @@ def _watch(watched: Any, kind: _Kind, say: Say) -> Callable[[], None]:
         else:
             attempt.say(functools.partial(say, exc))
 
+    ours: dict[str, Any] = {"__init__": made, "__del__": gone}
     for name, ask in asked.items():
         getter = ask.fget if isinstance(ask, property) else None
-        setattr(watched, name, noting(ask) if getter is None else property(noting(getter)))
-    watched.__init__, watched.__del__ = made, gone
+        ours[name] = noting(ask) if getter is None else property(noting(getter))
+    for name, one in ours.items():
+        setattr(watched, name, one)
 
     def end() -> None:
-        for name, ask in asked.items():
-            setattr(watched, name, ask)
-        watched.__init__ = make
-        del watched.__del__
+        for name, former in (asked | {"__init__": make, "__del__": None}).items():
+            put_back(watched, name, ours[name], former)
 
     return end

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from taskmaster.runtime.put_back import put_back
 from taskmaster.slave.worker.attempts import AttemptHere, attempt_of, watch_threads
 from taskmaster.slave.worker.dropped_futures import ProcessFailed, watch_futures
 from taskmaster.slave.worker.unawaited import is_users_code
@@ -125,7 +126,7 @@ def _watch_exceptions(raised: Callable[[Any], None]) -> Callable[[], None]:
         return note_and_invoke
 
     def undo() -> None:
-        module._make_invoke_excepthook = make  # noqa: SLF001
+        put_back(module, "_make_invoke_excepthook", make_noting, make)
 
     module._make_invoke_excepthook = make_noting  # noqa: SLF001
     return undo
