@@ -18,6 +18,8 @@ from taskmaster.errors import named
 __all__ = ["why_unsuitable"]
 
 SET_ITERATOR = type(iter(set[int]()))
+BYTES_ITERATORS = type(iter(b"")), type(iter(bytearray()))
+TEXT_ITERATORS = type(iter("")), type(iter("\u00fc"))  # some Pythons have one of its own for ASCII
 FRAMES = {"DataFrame": "its columns", "LazyFrame": "its columns", "Dataset": "the names of its variables"}
 FRAME_MODULES = ("pandas", "polars", "dask", "modin", "cudf", "pyspark", "vaex", "xarray", "geopandas", "pyarrow")
 
@@ -34,7 +36,12 @@ def why_unsuitable(jobs: Any) -> str:
             f"{one}. For a job for each line of a file, give taskmaster.sources.lines({path!r:.100}); for one job, "
             "give a list of it"
         )
-    if isinstance(jobs, bytes | bytearray | memoryview):
+    if isinstance(jobs, TEXT_ITERATORS):
+        return (
+            "an iterator over a text, of which each character would be a job. For a job for each line of a file, give "
+            "taskmaster.sources.lines(PATH); for one job, give a list of it"
+        )
+    if isinstance(jobs, (bytes, bytearray, memoryview, *BYTES_ITERATORS)):
         return (
             f"{named(kind)}, of which each byte would be a job. For a job for each line of a file, give "
             "taskmaster.sources.lines(PATH); for one job, give a list of it"
