@@ -62,6 +62,7 @@ class HeldBatch:
         times: How long its jobs took, each of them, once it has finished.
         worker: Process id of the worker in which a job has been running for long; 0 if none has.
         heirs: By index, jobs of a stale batch that another master has leased to this slave anew.
+        may_be_heard: Its end was said, and the connection broke before the answer.
         origin: The batch that the worker has, of which this is an heir; None if it has this one.
     """
 
@@ -85,6 +86,7 @@ class HeldBatch:
     times: JobTimes = NO_TIMES
     worker: int = 0
     heirs: dict[int, HeldBatch] = field(default_factory=dict)
+    may_be_heard: bool = False
     origin: HeldBatch | None = None
 
     @property

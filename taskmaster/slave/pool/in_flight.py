@@ -162,6 +162,9 @@ class InFlight:
                 self.finish(heir, 1)
             elif index in held.suspects and held.end is ReportEnd.RAISED:
                 self.raised(heir, [0], held.failures[-1]._replace(index=0))
+            elif held.end is ReportEnd.LOST and held.may_be_heard:
+                # Its number does not tell that: said again, one loss would count against it twice.
+                self.drop(heir)
             elif index in held.suspects:
                 self.crash(heir, [0], held.detail, timed_out=held.end is ReportEnd.TIMEOUT, beside=held.beside)
             else:
@@ -259,6 +262,9 @@ class InFlight:
 
     def unanswered(self) -> None:
         """Note that the connection broke: the master may have heard nothing of what was said."""
+        for token, sent in self._sent.items():
+            if sent.end and token in self._held:
+                self._held[token].may_be_heard = True
         self._sent = {}
         for held in self._held.values():
             held.told = None

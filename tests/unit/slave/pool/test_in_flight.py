@@ -207,6 +207,23 @@ def test_what_ended_while_there_was_no_master_counts_with_the_next_one() -> None
     assert (report.token, report.upto, report.end) == ("b.1", 1, "finished")
 
 
+@pytest.mark.parametrize(("sent", "end"), [(False, "lost"), (True, "dropped")])
+def test_a_loss_of_all_workers_is_not_held_against_a_job_twice(sent: bool, end: str) -> None:
+    """The master may have heard of it before the connection broke, and leases the job anew."""
+    in_flight = InFlight()
+    held = take(in_flight, "a.1", 1)
+    in_flight.ticket("a.1", 0, 7)
+    in_flight.crash(held, [0], "killed together with the process that forks the workers", beside=2)
+    if sent:
+        in_flight.reports()
+    in_flight.unanswered()
+    former = in_flight.tokens
+    in_flight.adopt("a.1", 0, "a.2")
+    in_flight.void(former)
+
+    assert [(report.token, report.end) for report in in_flight.reports()] == [("a.2", end)]
+
+
 def test_what_another_master_takes_over_is_counted_once_by_its_slave() -> None:
     """Whether it has ended before or ends later, well or badly: the slave's last line says it."""
     in_flight = InFlight()
