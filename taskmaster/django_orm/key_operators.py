@@ -69,7 +69,8 @@ def check_moments(queryset: ReadableQuerySet, key: Key, patience: float, *, rang
     fields = [field for field in key.bare_fields if field.get_internal_type() == "DateTimeField"]
     if not fields or connection.vendor != "postgresql":
         return
-    # psycopg2 returns the time of day in the zone, without which of the two moments it was.
+    # psycopg2 returns a time of day in the zone: where the zone has an hour twice, it does not say
+    # which of the two moments that was.
     exact = connection.Database.__name__ == "psycopg" if settings.USE_TZ else ranges
     zone = connection.timezone_name
     if exact or not has_hours_twice(zone):

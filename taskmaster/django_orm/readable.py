@@ -177,7 +177,7 @@ def _direction(query: Query, model: type[Model], name: str, key: str | Sequence[
 
 
 def _along(order: Sequence[Any], model: type[Model], key: str | Sequence[str]) -> bool | None:
-    """Return whether an order is the key's, ascending; None if it is not the key's at all."""
+    """Return whether an order by the key ascends; None if it is no order by the key."""
     names = [key] if isinstance(key, str) else list(key)
     wanted = [own_field(model, field) for one in names for field in fields_of(model, one.removeprefix("-"))]
     found: list[Any] = []

@@ -326,7 +326,8 @@ class ExecutorEngine:
 
 def _seen_running(probes: Sequence[Future[Any]], deadline: float) -> bool:
     """Wait until one of the calls is seen to run, or the first one has ended; return whether their
-    futures say that they run. Those that wait in a queue are taken to say it.
+    futures say that they run. If none has begun by the deadline, as in a queue, they are believed
+    to.
     """
     while not probes[0].done():
         if any(probe.running() for probe in probes) or time.monotonic() >= deadline:

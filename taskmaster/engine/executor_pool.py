@@ -140,8 +140,8 @@ class ExecutorPool:
 
     @property
     def resting(self) -> bool:
-        """Whether a worker gets no batch for a while, so that it rests. The pause is kept here and
-        not there, so that a change of ``--nice`` is in force at once.
+        """Whether a worker gets no batch for a while, so that it rests. The slave keeps the pause,
+        and not the worker, so that a change of ``--nice`` is in force at once.
         """
         return bool(self._rests)
 

@@ -1,7 +1,7 @@
 """What a worker knows of the run that it works for.
 
-Set by ``taskmaster.slave.worker.worker`` as the supervisor says it; read by what the user's
-callback calls. Elsewhere than in a worker, nothing is known.
+The worker sets it to what its supervisor has told it; functions that the user's callback calls read
+it. In any other process it is empty.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ class HeldBatch:
         """Note that the master has the report that said ``sent``.
 
         A failure counts in the report that says that its job has ended; until then it is reported
-        again. One of a job that another master may take over is reported to that one, too.
+        again. The failure of a job that another master may take over is kept for that one, too.
         """
         beyond = set(sent.extra)
         kept = [

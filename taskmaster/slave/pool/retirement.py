@@ -1,5 +1,5 @@
-"""Which workers are replaced before anything has happened to them: after a number of jobs, above an
-amount of memory, or because they are exhausted.
+"""Which workers are replaced before anything has happened to them: after a number of jobs, or above
+an amount of memory. One that is exhausted (``taskmaster.runtime.exhaustion``) says so itself.
 
 A worker is replaced between two jobs: what it has not started goes back, what runs ends, then it
 tears down and ends. Nothing is lost or charged.

@@ -31,7 +31,7 @@ MOST_SORTED = 16  # parts of the list of slaves that are kept for a moment, for 
 KEPT_SAMPLES = 600
 SHORT_SPAN, LONGER_SPAN, SHORT_SPAN_SECONDS = "10m", "6h", 600.0  # spans of the history
 MOST_HISTORY_ROWS = 8640  # of a span of the master's history
-LAST_SHOWING_SECONDS = 4.0  # that browsers have to see the end of the run
+LAST_SHOWING_SECONDS = 4.0  # longest wait at the end until each browser has seen it
 LOOKING_SECONDS = 15.0  # after its last request, a browser is still looking
 
 
