@@ -117,7 +117,8 @@ class RunStatus:
             counts = self._broker.counts()
             found = self.condition.observe(end, counts, now)
             settled = self._completion.settled
-        reason, why = self.condition.explain(found, counts, now, self._facts())
+        facts = self._facts()
+        reason, why = self.condition.explain(found, counts, now, facts)
         return Snapshot(
             run=self._record.id,
             target=self._target,
@@ -137,6 +138,7 @@ class RunStatus:
             engine=self._steers.engine,
             rate_limit=self._throttle.rate,
             pace_searches=self._throttle.searches,
+            most_job_seconds=facts.get("most_job_seconds") or 0.0,
             **counts.shown(),
             **self._standing.running(counts),
         )

@@ -101,6 +101,7 @@ class Snapshot:
             take.
         pace_searches: Whether the pace measures, or rises fast: how fast the run is says nothing
             yet.
+        most_job_seconds: Within which 95 % of this session's jobs ended; 0 if that is not known.
     """
 
     run: str
@@ -137,6 +138,7 @@ class Snapshot:
     engine: str = ""
     rate_limit: float | None = None
     pace_searches: bool = False
+    most_job_seconds: float = 0.0
 
     def to_wire(self) -> dict[str, Any]:
         """Return the fields as plain values, by name."""

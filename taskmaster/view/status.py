@@ -31,7 +31,7 @@ LONGEST_REASON_SHOWN = 300  # characters
 BARS = "▁▂▃▄▅▆▇█"
 SEPARATOR = " | "
 ELLIPSIS = "..."
-_FIELDS = [one.name for one in fields(Snapshot)]
+_FIELDS = [one.name for one in fields(Snapshot) if one.name != "most_job_seconds"]  # which ``job_seconds`` has
 
 
 class Sample(NamedTuple):

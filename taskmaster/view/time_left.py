@@ -116,10 +116,14 @@ def _estimated(snapshot: Snapshot, working: float, speed: Speed) -> TimeLeft:
 
 
 def _is_outlasted(snapshot: Snapshot, seconds: float) -> bool:
-    """Tell whether what the run's end waits for takes longer than all that is left should take."""
+    """Tell whether what the run's end waits for takes longer than all that is left should take, and
+    than a job takes: of those that run at once, the last one outlasts the estimate in any run.
+    """
     if not snapshot.reason or snapshot.state is not RunState.RUNNING:
         return False
-    return snapshot.why == "retry" or (snapshot.why == "last" and snapshot.running_for > seconds)
+    if snapshot.why == "retry":
+        return not snapshot.cure  # else more is read when some of those that wait have run
+    return snapshot.why == "last" and snapshot.running_for > max(seconds, snapshot.most_job_seconds)
 
 
 def _whole(snapshot: Snapshot, working: float, speed: Speed) -> Stretch:

@@ -318,7 +318,7 @@ def test_json_has_the_snapshot_and_its_schema():
     assert found["schema"] == 1
     assert (found["settled"], found["total"], found["rate"], found["eta"]) == (100, 200, 5.0, 20.0)
     assert found["reason"] == "\x1b\udcff"
-    assert {*Snapshot.__slots__} - {"why_sentence", "cure", "why_since"} <= set(found)
+    assert {*Snapshot.__slots__} - {"why_sentence", "cure", "why_since", "most_job_seconds"} <= set(found)
     assert set(found["why"]) == {"code", "sentence", "cure", "since_at"}
 
 
