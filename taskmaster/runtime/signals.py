@@ -51,7 +51,7 @@ class Signals:
         self._final = final
         self._former: dict[int, Any] = {}
         self._former_mask: set[int] = set()
-        self._over: dict[int, Any] | None = None  # the former handlers, when it is left
+        self._over: dict[int, Any] | None = None  # what signals come to when it is left
         self._left = threading.Event()  # by a script, which goes on after what was asked to end
 
     @property
@@ -100,7 +100,7 @@ class Signals:
             self._left.set()
         signal.pthread_sigmask(signal.SIG_BLOCK, self._former_mask & self._former.keys())
         changed, self._former = self._former, {}
-        self._over = changed
+        self._over = dict.fromkeys(changed, signal.SIG_IGN) if self._final else changed
         for number, former in changed.items():
             after = signal.SIG_IGN if self._final else former
             if self._final or signal.getsignal(number) == self._handle:  # else a callback's own, which stays

@@ -125,3 +125,23 @@ def test_a_script_that_goes_on_after_its_run_is_not_ended(command: bool, monkeyp
 
     assert not any(thread.is_alive() for thread in threads)
     assert ended == ([128 + signal.SIGTERM] if command else [])
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_what_comes_while_a_command_lets_go_of_signals_is_ignored(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As what comes afterwards is; the former handler would end the process, or raise."""
+    former: list[int] = []
+    signal.signal(number, lambda *_: former.append(number))
+    signals = Signals(final=True)
+    signals.__enter__()
+    set_handler = signal.signal
+
+    def late(one: int, handler: signal.Handlers) -> None:
+        signal.raise_signal(number)
+        set_handler(one, handler)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.signal, "signal", late)
+        signals.__exit__(None, None, None)
+
+    assert former == []
