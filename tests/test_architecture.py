@@ -653,7 +653,7 @@ COVERED_BY = {
     "tests/process/test_prefork.py": ("runner/prefork slave/worker/fork_server"),
     "tests/process/test_callback_kinds.py": "slave/worker/callbacks",
     "tests/process/test_in_process.py": (
-        "master/reading/reader_by_turns runner/in_process_server runner/left_open runner/one_job"
+        "master/reading/reader_by_turns runner/in_process_server runner/one_job"
     ),
     "tests/process/test_trial.py": "runner/sample_run",
     "tests/process/test_run_identity.py": (

@@ -65,7 +65,8 @@ class LeftOpen:
         """
         if not is_command():
             return
-        deadline, over = time.monotonic() + max(seconds, NOTICE_SECONDS), False
+        seconds, over = max(seconds, NOTICE_SECONDS), False
+        deadline = time.monotonic() + seconds
         try:
             left = _wait(lambda: hurry() or time.monotonic() >= deadline)
             if left and not hurry():
