@@ -131,5 +131,8 @@ _OF_DEFAULTS = {int, float, bool, decimal.Decimal, dt.datetime, dt.date, dt.time
 
 def _read(kind: Any, text: str) -> Any:
     if _is_enum(kind):
-        return kind[text] if text in kind.__members__ else kind(text)
+        if text in kind.__members__:
+            return kind[text]
+        by_value = [one for one in kind if str(one.value) == text]
+        return by_value[0] if by_value else kind(text)
     return _ARGUMENT_READERS[kind](text)

@@ -21,6 +21,13 @@ class Colour(enum.Enum):
     RED = "r"
 
 
+class Level(enum.IntEnum):
+    """Stand for one with numbers, of which one is false."""
+
+    LOW = 0
+    HIGH = 2
+
+
 def get_jobs(  # noqa: PLR0917  # a parameter of each kind
     limit: int = 5,
     share: float | None = None,
@@ -34,6 +41,7 @@ def get_jobs(  # noqa: PLR0917  # a parameter of each kind
     plain=None,
     anything: Any = None,
     colour: Colour | None = None,
+    level: Level = Level.LOW,
     ids: list[int] | None = None,
     names: Iterable[str] = (),
 ):
@@ -53,6 +61,7 @@ def of_defaults(number=3, share=0.5, quick=True, since=dt.date(2024, 1, 1), text
         ("price", "1.10", decimal.Decimal("1.10")), ("either", "7", 7), ("either", "seven", "seven"),
         ("text", "10", "10"), ("plain", "10", "10"), ("anything", "10", "10"),
         ("colour", "RED", Colour.RED), ("colour", "r", Colour.RED),
+        ("level", "HIGH", Level.HIGH), ("level", "2", Level.HIGH), ("level", "0", Level.LOW),
     ],
 )  # fmt: skip
 def test_values_have_the_type_that_is_annotated(name, text, value):
@@ -64,7 +73,8 @@ def test_values_have_the_type_that_is_annotated(name, text, value):
 
 
 @pytest.mark.parametrize(
-    ("name", "text"), [("limit", "ten"), ("limit", "1.5"), ("quick", "perhaps"), ("since", "x"), ("colour", "blue")]
+    ("name", "text"),
+    [("limit", "ten"), ("limit", "1.5"), ("quick", "perhaps"), ("since", "x"), ("colour", "blue"), ("level", "1")],
 )
 def test_what_is_no_such_value_is_refused(name, text):
     """With the word, the function and the type."""
