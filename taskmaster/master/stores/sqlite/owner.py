@@ -83,8 +83,8 @@ def check(state: Path) -> None:
         part = state.with_name(state.name + end)
         with suppress(OSError):
             about = part.lstat()
-            # A link or the like at the name of the shared memory does no harm, unless a stranger has
-            # put it there: SQLite follows no link of that name, and can do without that memory.
+            # A link or the like at the name of the shared memory does no harm, unless a stranger
+            # has put it there: SQLite follows no link of that name, and can do without that memory.
             if end != "-shm" or stat.S_ISREG(about.st_mode) or not is_trusted(about.st_uid):
                 _check(state, part, about, beside=True)
 
