@@ -33,7 +33,7 @@ class HostEnds:
     """What hosts have said of their ends.
 
     Attributes:
-        path: The socket to which hosts on this machine report their end.
+        path: The file in which hosts on this machine report their end.
         unheard: The hosts of which nothing was heard, with the workers of the executor that they
             were in, "host:pid".
     """
