@@ -25,8 +25,11 @@ NO_RUN_OPTIONS = {
     *("EVENT", "RUN", "TARGET", "STATE", "RUN_STATE", "REASON", "TEXT", "SETTLED", "FAILED", "TOTAL"),
     *("ETA_SECONDS", "ELAPSED_SECONDS", "EXIT_CODE", "RESUME_COMMAND"),
 }
-# Of the tests; and of services called taskmaster-..., which Kubernetes and Docker name like that.
-FOREIGN = re.compile(r"TEST(_.*)?|(.*_)?SERVICE_(HOST|PORT(_.*)?)|(.*_)?PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?")
+# Of the tests; and of services called taskmaster-..., which Kubernetes, and Docker for a --link,
+# name like that.
+FOREIGN = re.compile(
+    r"TEST(_.*)?|(.*_)?SERVICE_(HOST|PORT(_.*)?)|(.*_)?PORT(_\d+_(TCP|UDP|SCTP)(_.*)?)?|(.*_)?NAME|(.*_)?ENV_.+"
+)
 
 
 def unknown_variables(environment: Iterable[str]) -> str:

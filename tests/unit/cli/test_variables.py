@@ -57,7 +57,16 @@ def test_variables_of_the_product_are_known() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT", "PORT_5050_TCP", "PORT_5050_TCP_ADDR", "PAGE_SERVICE_PORT"],
+    [
+        "SERVICE_HOST",
+        "SERVICE_PORT_HTTP",
+        "PORT",
+        "PORT_5050_TCP",
+        "PORT_5050_TCP_ADDR",
+        "PAGE_SERVICE_PORT",
+        "NAME",
+        "ENV_PATH",
+    ],
 )
 def test_variables_that_kubernetes_and_docker_set_are_no_slips(name: str) -> None:
     """For a service that is called taskmaster, or taskmaster-page."""
