@@ -652,15 +652,13 @@ COVERED_BY = {
     "tests/integration/slave/worker/test_worker.py": "outcomes slave/worker/message_sender",
     "tests/process/test_prefork.py": ("runner/prefork slave/worker/fork_server"),
     "tests/process/test_callback_kinds.py": "slave/worker/callbacks",
-    "tests/process/test_in_process.py": (
-        "master/reading/reader_by_turns runner/in_process_server runner/one_job"
-    ),
+    "tests/process/test_in_process.py": ("master/reading/reader_by_turns runner/in_process_server runner/one_job"),
     "tests/process/test_trial.py": "runner/sample_run",
     "tests/process/test_run_identity.py": (
         "master/records/run_record master/stores/default_path runner/loading runner/repeated runner/session "
         "runner/blank_state"
     ),
-    "tests/process/test_hosts.py": "runner/shared_key runner/slave_command transport/listener",
+    "tests/process/test_hosts.py": "runner/shared_key transport/listener",
     "tests/process/test_report.py": "cli/reporting",
     "tests/unit/view/test_report.py": "view/report_jobs view/report_style",
     "tests/process/test_wire.py": (

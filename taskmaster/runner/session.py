@@ -96,7 +96,7 @@ class RunSession:
         on_progress: Callable[[dict[str, Any]], object] | None = None,
     ) -> None:
         self._on_progress, self._loaded, self._options = on_progress, loaded, options
-        self._slave, self._key = slave, key
+        self._slave, self._key, self._key_file = slave, key, options.key_file
         self._sample = optional_parts.sample_run(options, loaded)
         self._source = loaded.source if self._sample is None else self._sample.source
         self._page_plan = optional_parts.page_plan(options)
@@ -248,7 +248,7 @@ class RunSession:
         """Listen where slaves reach this master, and leave the key for those of this machine."""
         if key is None:
             return optional_parts.in_process_server()
-        server = bind(address_of(self._options), keyfile.as_bytes(key.text))
+        server, self._key_file = bind(address_of(self._options), keyfile.as_bytes(key.text)), key.file
         stack.callback(server.stop)
         port = server.where.port
         key.leave(port, needed=self._announce and key.generated)
@@ -397,4 +397,4 @@ class RunSession:
             parts.bad_ends.keep(why)
 
     def _slave_command(self, server: Server | InProcessServer) -> str:
-        return slave_command(self._options, self._loaded.slave_target, server.where)
+        return slave_command(self._options, self._loaded.slave_target, server.where, self._key_file)

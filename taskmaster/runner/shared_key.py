@@ -31,10 +31,12 @@ class SharedKey:
     Attributes:
         text: The key itself.
         generated: Whether it was made, and not given; slaves of this user on this machine find it.
+        file: The file that has it; None if it comes from elsewhere.
     """
 
     text: str
     generated: bool
+    file: str | None = None
 
     def leave(self, port: int, *, needed: bool) -> None:
         """Leave the key for slaves on this machine.
@@ -67,7 +69,7 @@ def of_master(options: MasterOptions) -> SharedKey:
         UsageError: There is no key, and other machines reach the address.
     """
     address = address_of(options)
-    text = keyfile.resolve(options.key, options.key_file, os.environ, source_of("key_file")).text
+    text, file = keyfile.resolve(options.key, options.key_file, os.environ, source_of("key_file"))
     if text is None:
         if not is_loopback(address.host):
             raise UsageError(
@@ -77,7 +79,7 @@ def of_master(options: MasterOptions) -> SharedKey:
         return SharedKey(keyfile.generate(), generated=True)
     if keyfile.weak(text) and not is_loopback(address.host):
         sys.stderr.write("taskmaster: the key is short enough to be guessed; `tm-ctl keygen` makes one that is not.\n")
-    return SharedKey(text, generated=False)
+    return SharedKey(text, generated=False, file=file)
 
 
 def of_slave(target: str, options: SlaveOptions, address: Address) -> Callable[[], str | None]:
