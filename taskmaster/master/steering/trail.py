@@ -99,7 +99,8 @@ class Trail:
         self._add(at, command, "", "", "", "master", reason, before, after)
 
     def after(self, seq: int, most: int, before: int | None = None) -> list[TrailRow]:
-        """Return the newest ``most`` rows whose number is above ``seq``, the oldest first.
+        """Return the newest ``most`` rows whose number is above ``seq``, the oldest first. That of
+        this session's end says nothing of its workers: who asks sees that this master still waits.
 
         Args:
             seq: See above.
@@ -107,7 +108,7 @@ class Trail:
             before: Leave out rows from this number on; None: none.
         """
         found = [row for row in self._rows if row.seq > seq and (before is None or row.seq < before)]
-        return found[-most:]
+        return [with_known_ends(row) if row is self._ended else row for row in found[-most:]]
 
     def unwritten(self, successor: str = "") -> list[TrailRow]:
         """Return the rows that the state does not have, or has as they were.

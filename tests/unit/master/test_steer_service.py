@@ -154,7 +154,9 @@ class OwnSlave:
 def test_an_end_says_of_how_many_workers_it_is_not_known_yet_how_they_end(
     error: BaseException | None, own: bool, said: str
 ) -> None:
-    """Until it is known: the state is told that where it has the row already."""
+    """In the state, until it is known; whoever looks meanwhile is told of the end as it will be if
+    all go well.
+    """
     broker = Broker("i", Limits())
     steers = service(broker)
     for name, workers in (("here:1", 2), ("web:1", 3), ("gone:1", 4)):
@@ -164,10 +166,12 @@ def test_an_end_says_of_how_many_workers_it_is_not_known_yet_how_they_end(
     steers.note_end(error)
     trail = steers.steering.trail
 
-    assert trail.after(0, 1)[0].after == said
+    known = said.partition("ends unknown")[0].removesuffix(", ")
+    assert trail.unwritten()[-1].after == said
+    assert steers.look("trail", {})["rows"][-1]["after"] == known
     steers.written(steers.news(finished=error is None))
     assert trail.ends_known() == ("unknown" in said)
-    assert trail.after(0, 1)[0].after == said.partition("ends unknown")[0].removesuffix(", ")
+    assert trail.after(0, 1)[0].after == known
     assert [row.seq for row in trail.unwritten()] == ([2] if "unknown" in said else [])
     assert not trail.ends_known()
 
