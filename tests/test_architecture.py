@@ -626,7 +626,7 @@ def test_every_test_says_what_is_true(path: Path):
 # Modules without a test file of their own name, by the tests that cover them: what a module does
 # with processes, a terminal, a wire or a database is tried with these, and a part with the whole.
 COVERED_BY = {
-    "tests/process/test_scripts.py": "api options/keywords runner/loop runner/optional_parts",
+    "tests/process/test_scripts.py": "api options/keywords runner/optional_parts",
     "tests/integration/cli/test_commands.py": (
         "errors cli/command cli/ctl cli/echo cli/master cli/options cli/run cli/slave cli/which_run "
         "options/commands options/page options/project options/workers"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any
 
+from taskmaster.runtime.invocation import is_command
+
 if TYPE_CHECKING:  # asyncio takes as long to load as all of the master
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +17,8 @@ __all__ = ["Loop"]
 class Loop:
     """The loop in which coroutines are awaited: one for all jobs, as connections belong to a loop.
 
-    Where a loop runs in this thread already, as in a notebook, it is one of another thread.
+    Where a loop runs in this thread already, as in a notebook, it is one of another thread. A loop
+    of the script's, in which a plain callback begins its tasks, is left as it was.
 
     Attributes:
         problems: A sentence for each task that has raised and was not awaited.
@@ -26,6 +29,7 @@ class Loop:
         self._runner: asyncio.Runner | None = None
         self._thread: ThreadPoolExecutor | None = None
         self._before: set[asyncio.Task[Any]] = set()
+        self._scripts: list[Any] = []  # the loop, if it is the script's, and what it did about errors
 
     def awaited(self, result: Any) -> Any:
         """Wait for what a coroutine function gave; give anything else back."""
@@ -43,7 +47,10 @@ class Loop:
             left_behind = LeftBehind()
             self.problems = left_behind.problems
             self._runner = made_runner(result)
-            self._runner.get_loop().set_exception_handler(left_behind.note)
+            loop = self._runner.get_loop()
+            if not is_command() and asyncio.isfuture(result) and result.get_loop() is loop:
+                self._scripts = [loop, loop.get_exception_handler()]
+            loop.set_exception_handler(left_behind.note)
             try:
                 asyncio.get_running_loop()
                 from concurrent.futures import ThreadPoolExecutor
@@ -80,9 +87,13 @@ class Loop:
 
         self._runner = None
         left: list[str] = self._run(runner, wait_for_left(self._before, seconds))
-        if self._thread is not None:
+        if self._scripts:
+            loop, handler = self._scripts
+            loop.set_exception_handler(handler)
+        elif self._thread is not None:
             self._thread.submit(runner.close).result()
-            self._thread.shutdown()
         else:
             runner.close()
+        if self._thread is not None:
+            self._thread.shutdown()
         return self.problems + [f"the task {name} was still running at the end, and was cancelled" for name in left]
