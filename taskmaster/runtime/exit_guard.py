@@ -66,10 +66,12 @@ def exit_guarded(*, execs: bool = True) -> Iterator[None]:
     over: list[bool] = []  # filled at the end: somebody may have replaced these functions on top
 
     def guarded(status: int) -> NoReturn:
-        if over or os.getpid() != owner:
+        if os.getpid() != owner:
             real(status)
-        if _kept:
+        if _kept:  # also when the run is over: an exit function may have this very function
             real(int(status) or _kept[0])
+        if over:
+            real(status)
         where = traceback.extract_stack(limit=2)[0]
         if where.filename.startswith(OURS):  # such as the end at a signal that has come again
             real(status)
