@@ -188,6 +188,12 @@ def test_a_connection_without_autocommit_that_loses_nothing_may_be_closed(tables
     assert names() == ["committed"]
 
 
+def forget_connection() -> None:
+    """Close this thread's connection, which may be that of another test's database."""
+    connections["default"].close()
+    del connections["default"]
+
+
 def test_a_coroutine_that_leaves_a_transaction_open_is_told_so(tables: str) -> None:
     """Its connection is closed in the coroutine's context, which is no close of the job's."""
 
@@ -195,15 +201,11 @@ def test_a_coroutine_that_leaves_a_transaction_open_is_told_so(tables: str) -> N
         transaction.set_autocommit(False)
         Author.objects.create(name=name)
 
-    def close() -> None:
-        connections["default"].close()
-        del connections["default"]
-
     async def run() -> None:
-        await sync_to_async(close)()  # that thread may have the database of another test
+        await sync_to_async(forget_connection)()
         with pytest.raises(JobLeftTransaction):
             await integration.failing_if_open(sync_to_async(left_open))("x")
-        await sync_to_async(close)()
+        await sync_to_async(forget_connection)()
 
     asyncio.run(run())
 
@@ -233,15 +235,11 @@ def test_a_coroutine_whose_transaction_was_undone_fails(tables: str) -> None:
     async def job(name: str) -> None:
         await sync_to_async(by_a_method)(name)
 
-    def close() -> None:
-        connections["default"].close()
-        del connections["default"]
-
     async def run() -> None:
-        await sync_to_async(close)()  # that thread may have the database of another test
+        await sync_to_async(forget_connection)()
         with pytest.raises(BlockUndone):
             await integration.failing_if_open(job)("x")
-        await sync_to_async(close)()
+        await sync_to_async(forget_connection)()
 
     asyncio.run(run())
     assert names() == []

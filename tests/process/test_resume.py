@@ -484,9 +484,12 @@ def test_a_slow_source_is_named(playground: Playground) -> None:
     assert run.end() == 0
 
 
-@pytest.mark.parametrize("processes", ["1", "--processes=0"])
+@pytest.mark.parametrize(
+    ("processes", "nothing_new"),
+    [("1", "The source has ended: there is nothing new"), ("--processes=0", "10 jobs; there is nothing new")],
+)
 def test_a_source_that_takes_long_to_say_that_it_has_nothing_is_not_said_to_be_done(
-    playground: Playground, processes: str
+    playground: Playground, processes: str, nothing_new: str
 ) -> None:
     """It is waited for at the start for a second; what has come since is said after that, too."""
     playground.write(
@@ -506,7 +509,7 @@ def test_a_source_that_takes_long_to_say_that_it_has_nothing_is_not_said_to_be_d
     came = playground.run(*command)
 
     assert nothing.process.returncode == came.process.returncode == 0
-    assert "here is nothing new after key 10" in nothing.output
+    assert f"{nothing_new} after key 10" in nothing.output
     assert "Rows with higher keys have come since" in came.output
     assert "All done" not in nothing.output + came.output
 

@@ -99,8 +99,9 @@ class Trail:
         self._add(at, command, "", "", "", "master", reason, before, after)
 
     def after(self, seq: int, most: int, before: int | None = None) -> list[TrailRow]:
-        """Return the newest ``most`` rows whose number is above ``seq``, the oldest first. That of
-        this session's end says nothing of its workers: who asks sees that this master still waits.
+        """Return the newest ``most`` rows whose number is above ``seq``, the oldest first. The row
+        of this session's end comes without the note that some workers' ends are not known yet: this
+        master still waits for them.
 
         Args:
             seq: See above.

@@ -154,8 +154,8 @@ class OwnSlave:
 def test_an_end_says_of_how_many_workers_it_is_not_known_yet_how_they_end(
     error: BaseException | None, own: bool, said: str
 ) -> None:
-    """In the state, until it is known; whoever looks meanwhile is told of the end as it will be if
-    all go well.
+    """The state has it until the ends are known. The answer to a look meanwhile does not: it says
+    what the end is if all workers end well.
     """
     broker = Broker("i", Limits())
     steers = service(broker)
